@@ -1,0 +1,46 @@
+# A newcomer needs two: `make demo` and `make test`. Both make .venv the first time and only then.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+READY  := $(VENV)/.ready
+FLAGS  := OMP_NUM_THREADS=1 MPLBACKEND=agg
+
+# Lessons run on the simulated world unless real data is pointed at
+ifdef RECSYS_COURSE_DATA
+export RECSYS_COURSE_DATA := $(abspath $(RECSYS_COURSE_DATA))
+else
+TEST_DATA := RECSYS_COURSE_DATASET=world
+endif
+
+.PHONY: demo test lab export exercises readme bench clean
+
+demo: $(READY)
+	$(BIN)/recsys-course demo
+
+test: $(READY)
+	$(FLAGS) $(TEST_DATA) $(BIN)/nbdev-test --timing
+	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest
+
+lab: $(READY)
+	$(BIN)/jupyter lab nbs
+
+export: $(READY)
+	$(BIN)/nbdev-export && $(BIN)/nbdev-clean
+
+exercises: $(READY)
+	$(BIN)/python -c "from recsys_course.exercise import blank; blank('nbs', 'exercises')"
+
+readme: $(READY)
+	$(BIN)/python .ci/readme.py
+
+bench: $(READY)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,ann]'
+	$(BIN)/python benchmarks/run.py
+
+$(READY): settings.ini setup.py pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

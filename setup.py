@@ -1,0 +1,22 @@
+"Reads `settings.ini`, the one home of the version, the requirements and the extras"
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import setup, find_packages
+
+ini = ConfigParser(delimiters='=', interpolation=None)
+ini.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
+cfg = ini['DEFAULT']
+extras = {k.removesuffix('_requirements'): v.split() for k, v in cfg.items() if k.endswith('_requirements')}
+url = f"https://github.com/{cfg['user']}/{cfg['repo']}"
+
+setup(
+    version=cfg['version'], description=cfg['description'], keywords=[k.strip() for k in cfg['keywords'].split(',')],
+    author=cfg['author'], license=cfg['license'], license_files=['LICENSE'], url=url,
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    classifiers=[f"Development Status :: {cfg['status']}", 'Intended Audience :: Education', 'Intended Audience :: Developers',
+                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
+    packages=find_packages(include=['recsys_course', 'recsys_course.*']),
+    python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(), extras_require=extras,
+    entry_points={'console_scripts': [cfg['console_scripts']], 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
+    zip_safe=False)

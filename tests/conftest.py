@@ -1,0 +1,26 @@
+import os
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).resolve().parent.parent
+real = os.environ.get('RECSYS_COURSE_DATA')
+real = (root/real).resolve() if real else None
+
+@pytest.fixture
+def repo(): return root
+
+@pytest.fixture
+def movielens():
+    "Folder with real MovieLens data"
+    if real is None or not (real/'ml-100k/u.data').is_file(): pytest.skip('needs MovieLens: set RECSYS_COURSE_DATA to the folder that holds ml-100k')
+    return real
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    "No data on this machine, an empty cache, and no network"
+    monkeypatch.delenv('RECSYS_COURSE_DATA', raising=False)
+    monkeypatch.delenv('RECSYS_COURSE_DATASET', raising=False)
+    monkeypatch.setenv('RECSYS_COURSE_CACHE', str(tmp_path/'cache'))
+    monkeypatch.setattr('recsys_course.data._reachable', lambda host, seconds=3: False)
+    return tmp_path
