@@ -3,7 +3,7 @@
 Each lesson runs once, in a process of its own: first the learner's copy from top to bottom, then, in the same
 namespace, the solutions and their checks. Run as a script with a lesson's path, this file does that and prints JSON."""
 import ast,io,json,os,re,subprocess,sys,tempfile
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
@@ -91,32 +91,37 @@ def examine(lesson):
         if marked_rx.search(src) or ex._check_rx.search(src): run.cell(src)
     return dict(printed=printed, checks=run.checks)
 
-@cache
 def process(lesson):
     "A fresh process that has run `examine`, on the simulated world"
     env = {**os.environ, 'RECSYS_COURSE_DATASET':'world', 'PYTHONPATH':str(root), 'MPLBACKEND':'agg', 'PYTHONIOENCODING':'utf-8'}
     return subprocess.run([sys.executable, __file__, str(lesson)], capture_output=True, encoding='utf-8', env=env, timeout=600)
 
-def examined(lesson):
-    "What `examine` found"
-    done = process(lesson)
-    assert done.returncode == 0, f'{lesson.name} did not run:\n{done.stderr[-3000:]}'
+@pytest.fixture(scope='session')
+def runs(request):
+    "The processes of the lessons that the chosen tests ask for, two at a time"
+    params = [getattr(i, 'callspec', None) for i in request.session.items]
+    wanted = dict.fromkeys(c.params['lesson'] for c in params if c and 'lesson' in c.params)
+    with ThreadPoolExecutor(2) as pool: yield {l:pool.submit(process, l) for l in wanted}
+
+def examined(done):
+    "What `examine` found in a process that has ended"
+    assert done.returncode == 0, f'{Path(done.args[-1]).name} did not run:\n{done.stderr[-3000:]}'
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @each_exercise
-def test_blank_says_not_done_yet(lesson, name):
-    assert f'{name}: not done yet' in examined(lesson)['printed'].splitlines()
+def test_blank_says_not_done_yet(runs, lesson, name):
+    assert f'{name}: not done yet' in examined(runs[lesson].result())['printed'].splitlines()
 
 @each_exercise
-def test_solution_passes(lesson, name):
-    checks = examined(lesson)['checks']
+def test_solution_passes(runs, lesson, name):
+    checks = examined(runs[lesson].result())['checks']
     assert name in checks, f'no check cell calls grade({name}, ...)'
     assert re.fullmatch(rf'{name}: correct in \d+ cases?', checks[name]['solution'])
 
 @each_exercise
-def test_mistakes_get_their_own_hint(lesson, name):
-    found = examined(lesson)['checks'][name]['mistakes']
+def test_mistakes_get_their_own_hint(runs, lesson, name):
+    found = examined(runs[lesson].result())['checks'][name]['mistakes']
     assert found, f'no hint of {name} is a wrong function: nothing shows that advice reaches anybody'
     for wrong,advice,got in found: assert got == advice, f'the mistake {wrong} of {name} gets {got!r}, not its own hint'
 
@@ -334,10 +339,10 @@ def test_never_overwrites_the_lesson(tmp_path):
 
 def test_the_tests_notice(tmp_path):
     check = "def wrong(x): return -x\ndef stale(x): return x\nfrom recsys_course.exercise import grade\ngrade(f, lambda x: x, [1], {wrong:'sign', stale:'never'})"
-    found = examined(write(tmp_path/'a.ipynb', task, check))
+    found = examined(process(write(tmp_path/'a.ipynb', task, check)))
     assert 'f: not done yet' in found['printed']
     assert found['checks']['f']['mistakes'] == [['wrong','sign','sign'], ['stale','never','']]
-    with pytest.raises(AssertionError, match='did not run'): examined(write(tmp_path/'b.ipynb', task, 'f(1)'))
+    with pytest.raises(AssertionError, match='did not run'): examined(process(write(tmp_path/'b.ipynb', task, 'f(1)')))
     assert solved_in(task) == ['f']
 
 
