@@ -1,0 +1,158 @@
+"Bad input, memory, refusals and determinism of the implicit models, and agreement with the implicit library"
+import threading, time
+
+import numpy as np, pandas as pd, psutil, pytest, scipy.sparse as sp
+from fastcore.test import test_close as close
+
+from recsys_course.data import Interactions
+from recsys_course.implicit import BPR, EASE, ImplicitALS, _cholesky_rows, _draw, _ease_weights, _gram, _item_weights, _seen, sample_negatives, to_implicit
+from recsys_course.recommender import check_recommender
+
+MODELS = {'BPR': lambda **kw: BPR(8, 20, **kw), 'ImplicitALS': lambda **kw: ImplicitALS(8, 5, **kw), 'EASE': EASE}
+
+def random_log(n_users=60, n_items=40, n=900, seed=0):
+    rng = np.random.default_rng(seed)
+    cells = rng.choice(n_users*n_items, n, replace=False)
+    return Interactions.from_df(pd.DataFrame(dict(user=[f'u{o}' for o in cells//n_items], item=cells % n_items, rating=rng.integers(1, 4, n))))
+
+def peak_growth(f):
+    "Result of `f`, and by how many bytes the process grew at its highest while it ran"
+    me, peak, done = psutil.Process(), [0], threading.Event()
+    before = me.memory_info().rss
+    def watch():
+        while not done.wait(.002): peak[0] = max(peak[0], me.memory_info().rss)
+    t = threading.Thread(target=watch); t.start()
+    try: res = f()
+    finally: done.set(); t.join()
+    return res, max(peak[0], me.memory_info().rss) - before
+
+@pytest.fixture(scope='module')
+def log(): return random_log()
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('bad', [0, -1, -.5])
+def test_weights_must_be_positive(name, bad, log):
+    df = log.df.assign(rating=log.df.rating.astype(float))
+    df.loc[3, 'rating'] = bad
+    with pytest.raises(ValueError, match=rf'1 of 900 are not \(the first is {bad:g}\).*to_implicit'): MODELS[name]().fit(Interactions.from_df(df))
+    model = MODELS[name]().fit(log)
+    with pytest.raises(ValueError, match='above 0'): model.fold_in({1: 1., 2: bad})
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('empty', [{}, pd.DataFrame(dict(item=[], rating=[])), pd.DataFrame(dict(item=np.zeros(0, int)))])
+def test_an_empty_history_is_refused(name, empty, log):
+    with pytest.raises(ValueError, match='empty history.*Popular'): MODELS[name]().fit(log).fold_in(empty)
+
+@pytest.mark.parametrize('name', MODELS)
+def test_odd_histories(name, log):
+    model = MODELS[name]().fit(log)
+    with pytest.raises(KeyError, match='999'): model.fold_in({999: 1.})
+    with pytest.raises(ValueError, match='finite'): model.fold_in({1: np.nan})
+    everything = {i: 1. for i in log.items.ids}
+    assert len(model.recommend(model.fold_in(everything))) == 0
+    twice = pd.DataFrame(dict(item=[1, 2, 1], rating=[1., 1., 1.]))
+    close(np.asarray(model.fold_in(twice)), np.asarray(model.fold_in({1: 2., 2: 1.})), eps=1e-5)
+    assert model.recommend(model.fold_in({1: 1.}), k=1)['item'].item() != 1
+
+@pytest.mark.parametrize('name', MODELS)
+def test_same_seed_same_model(name, log, tmp_path):
+    a, b = (MODELS[name]().fit(log) for _ in range(2))
+    users = np.arange(len(log.users))
+    assert (a.scores(users) == b.scores(users)).all()
+    state = np.random.get_state()[1].copy()
+    MODELS[name]().fit(log)
+    assert (np.random.get_state()[1] == state).all()            # the global generator is left alone
+    a.save(tmp_path)
+    assert (type(a).load(tmp_path).scores(users) == a.scores(users)).all()
+    if name != 'EASE': assert (MODELS[name](seed=1).fit(log).scores(users) != a.scores(users)).any()
+
+def test_threads_change_nothing_in_als(log):
+    a, b = (ImplicitALS(8, 5, n_threads=n).fit(log) for n in (1, 3))
+    assert (a.user_factors == b.user_factors).all() and (a.item_factors == b.item_factors).all()
+
+def test_bpr_in_threads_learns_as_well():
+    check_recommender(lambda: BPR(8))
+    log = random_log(200, 100, 4000)
+    one, many = (BPR(8, 40, n_threads=n).fit(log) for n in (1, 3))
+    both = np.corrcoef(one.scores(np.arange(1, 201)).ravel(), many.scores(np.arange(1, 201)).ravel())[0, 1]
+    assert np.isfinite(many.user_factors).all() and both > .5
+
+def test_unknown_and_cold_rows_are_zero(log):
+    cold = log._take((log.codes()[0] != 5) & (log.codes()[1] != 7))
+    for m in (BPR(8, 3).fit(cold), ImplicitALS(8, 3).fit(cold)):
+        assert not m.user_factors[[0, 5]].any() and not m.item_factors[0].any()
+    assert not ImplicitALS(8, 3).fit(cold).item_factors[7].any()
+    assert np.isfinite(EASE().fit(cold).scores(np.array([0, 5]))).all()
+
+def test_bad_settings():
+    for f, word in ((lambda: BPR(how='hard'), 'hard'), (lambda: ImplicitALS(solver='lu'), 'lu'), (lambda: ImplicitALS(alpha=0), 'alpha'), (lambda: EASE(reg=0), 'reg')):
+        with pytest.raises(ValueError, match=word): f()
+
+def test_to_implicit_keeps_the_latest_of_a_pair_and_the_order_of_rows():
+    df = pd.DataFrame(dict(user=['b', 'a', 'a', 'b', 'a'], item=[2, 1, 2, 2, 1], rating=[1., 2., 3., 4., 5.], timestamp=[50, 20, 30, 40, 10]))
+    inter = Interactions.from_df(df, duplicates='keep')
+    before = inter.df.copy()
+    got = to_implicit(inter, weight='sum')
+    assert got.df.values.tolist() == [['b', 2, 5., 50], ['a', 1, 7., 20], ['a', 2, 3., 30]]
+    assert got.users is inter.users and before.equals(inter.df)
+    assert to_implicit(inter, threshold=3, weight='count').df.rating.tolist() == [1, 1, 1]
+    for u, i, c in zip(got.df.user, got.df['item'], zip(*got.codes()[:2])): assert (inter.users.encode(u)[0], inter.items.encode(i)[0]) == c
+    with pytest.raises(ValueError, match='loud'): to_implicit(inter, weight='loud')
+
+def test_negatives_against_brute_force(log):
+    seen = _seen(log)
+    free = {u: np.setdiff1d(np.arange(1, len(log.items)), seen[u].indices) for u in range(1, len(log.users))}
+    rows = np.repeat(np.arange(1, len(log.users)), 3)
+    class Numbers:          # in place of a generator: t = 0, 1, 2, ... so that every free item must come once, in order
+        def integers(self, lo, hi, size): return np.arange(size[1])[None] % hi
+    for u, want in free.items(): assert (_draw(seen, _item_weights('uniform', seen), np.array([u]), len(want), Numbers())[0] == want).all()
+    assert _draw(seen, _item_weights('uniform', seen), rows, 4, np.random.default_rng(0), cells=10).shape == (len(rows), 4)
+    w = np.r_[5., np.where(np.arange(1, len(log.items)) % 2, 1., 0.)]
+    drawn = sample_negatives(log, n=50, how=w)
+    assert (drawn % 2 == 1).all()                                # items of weight 0 and the unknown never come
+    with pytest.raises(ValueError, match='not below 0'): sample_negatives(log, how=-w)
+    with pytest.raises(ValueError, match='weights for'): sample_negatives(log, how=w[1:])
+    with pytest.raises(KeyError, match='nobody'): sample_negatives(log, users=['nobody'])
+    with pytest.raises(ValueError, match='at least one'): sample_negatives(log, n=0)
+
+def test_negatives_in_bounded_memory():
+    rng = np.random.default_rng(0)
+    n_users, n_items, n = 20_000, 50_000, 1_000_000                 # a dense table would take 1 GB at a byte a cell
+    cells = np.unique(rng.integers(0, n_users*n_items, n))
+    log = Interactions.from_df(pd.DataFrame(dict(user=cells//n_items, item=cells % n_items, rating=1.)))
+    sample_negatives(log, users=log.users.ids[:10])
+    neg, grown = peak_growth(lambda: sample_negatives(log, n=10, how='popularity'))
+    assert grown < neg.nbytes + 250e6, f'{grown/1e6:.0f} MB for an answer of {neg.nbytes/1e6:.0f}'
+    u = log.codes()[0]
+    has = set((u*len(log.items) + log.codes()[1])[::50].tolist())
+    assert not has & set((u[:, None]*len(log.items) + neg).ravel().tolist())
+
+def test_ease_refuses_what_does_not_fit_before_it_starts():
+    df = pd.DataFrame(dict(user=np.arange(200_000) % 50, item=np.arange(200_000), rating=1.))
+    log, model = Interactions.from_df(df), EASE()
+    start = time.perf_counter()
+    with pytest.raises(MemoryError, match=r'200,001 items needs 1\.6e\+02 GB.*n_neighbours.*ImplicitALS'): model.fit(log)
+    assert time.perf_counter() - start < 1 and not hasattr(model, 'seen')
+
+def test_ease_takes_the_memory_it_says():
+    n = 4000
+    X = sp.random(2000, n, .01, format='csr', dtype=np.float32, random_state=0)
+    _ease_weights(_gram(X[:, :50]), 10.)
+    B, grown = peak_growth(lambda: _ease_weights(_gram(X), 100.))
+    assert grown < 1.7*4*n*n + 50e6, f'{grown/1e6:.0f} MB for a matrix of {4*n*n/1e6:.0f}'
+    P = np.linalg.inv((X.T@X).toarray().astype(float) + 100*np.eye(n))
+    want = -P/np.diag(P)
+    np.fill_diagonal(want, 0)
+    assert np.abs(B - want).max() < 1e-3
+
+def test_users_agree_with_the_implicit_library(log):
+    pytest.importorskip('implicit', reason='compares with the implicit library: pip install implicit')
+    from implicit.cpu.als import AlternatingLeastSquares
+    C = log.csr().astype(np.float32)
+    peer = AlternatingLeastSquares(factors=8, iterations=3, alpha=3., regularization=.1, use_cg=False, num_threads=1, random_state=0)
+    peer.fit(C, show_progress=False)
+    users = np.arange(1, len(log.users))
+    want = peer.recalculate_user(users, C[users])
+    V, got = peer.item_factors, np.zeros((len(log.users), 8), np.float32)
+    _cholesky_rows(got, V, V.T@V, C.indptr, C.indices, 3*C.data - 1, np.full(len(got), .1, np.float32), 0, len(got), 0)    # implicit: confidence alpha*w; here: 1 + extra
+    close(got[users], want, eps=1e-3)
