@@ -3,7 +3,7 @@
     python benchmarks/run.py              # all sections; writes benchmarks/README.md
     python benchmarks/run.py movielens    # one section; the others stay as they are
 """
-import os, platform, re, sys
+import os, platform, re, subprocess, sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,6 +14,12 @@ import psutil
 import ratings
 
 HERE = Path(__file__).resolve().parent
+
+def script(name):
+    "Lines of what another script prints, run by itself with one thread for linear algebra; its headings become sub-headings"
+    res = subprocess.run([sys.executable, HERE/f'{name}.py'], env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE, text=True, check=True)
+    return re.sub(r'^#+ ', '### ', res.stdout.strip(), flags=re.M).split('\n')
+
 SECTIONS = {
     'movielens': ('(a) Ratings of MovieLens 100K, mean of the published splits u1 to u5', lambda: ratings.movielens(path=os.environ.get('RECSYS_COURSE_DATA')), """
 Every model is fitted and tested on each of the five splits, in a process of its own; the models take turns, split by split. Seconds:
@@ -27,6 +33,10 @@ Models of this library run at their defaults, which were chosen inside the train
 `World(n_users=70_000, n_items=10_000).sample(n)`, of which a random 2 % are the test. An epoch is the time of a whole fit, set-up included, divided by its epochs (rounds for ALS and Bias).
 Five fits each, one where a fit takes over 20 seconds; an earlier fit, which also compiles, is left out of the times and gives the memory.
 The whole process holds the data as well."""),
+    'learner': ("(c) fastai's collaborative filtering and ours", lambda: script('learner'), ''),
+    'implicit': ('(d) Implicit feedback', lambda: script('implicit_feedback'), ''),
+    'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), ''),
+    'hashing': ('(f) Hashing', lambda: script('hashing'), ''),
 }
 
 def cpu():
@@ -40,7 +50,7 @@ def packages():
     def one(name):
         try: return f'{name} {version(name)}'
         except PackageNotFoundError: return f'{name} not installed'
-    return ', '.join(one(o) for o in ('recsys_course', 'numpy', 'scipy', 'numba', 'pandas', 'scikit-surprise', 'cornac'))
+    return ', '.join(one(o) for o in ('recsys_course', 'numpy', 'scipy', 'numba', 'pandas', 'torch', 'fastai', 'faiss-cpu', 'scikit-surprise', 'cornac', 'implicit', 'usearch', 'hnswlib', 'annoy'))
 
 def load(): return f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else 'unknown'
 
