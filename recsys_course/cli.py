@@ -64,7 +64,7 @@ def _figure(inter, recs, name, path):
     fig.savefig(path, dpi=130)
     return fig
 
-# %% ../nbs/91_cli.ipynb #41fe15ce
+# %% ../nbs/91_cli.ipynb #8eba53fa
 app = typer.Typer(help='Recommender systems from ratings: learn with the lessons, use from the shell.', no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 @app.callback()
@@ -72,8 +72,9 @@ def _root(): pass
 
 def _demo_data(data, seed):
     "The data set of the demo: the folder asked for, otherwise what `load_course_data` finds"
-    from recsys_course.data import load_course_data,load_movielens
+    from recsys_course.data import _folder_in,load_course_data,load_movielens
     if data is None: return load_course_data(seed=seed)
+    if _folder_in(data, '100k') is None: raise FileNotFoundError(f'MovieLens 100K was not found in {data}: name the folder that holds ml-100k, or ml-100k.zip')
     inter = load_movielens('100k', path=data, download=False)
     print(inter)
     return inter
