@@ -381,12 +381,14 @@ def _set_filed(self:ANNIndex, filed):
     self.long_vectors = self.vectors[self.long]
     self.radius = float(np.sqrt(_squares(self._points(filed)).max()))*(1 + 1e-6)
 
-# %% ../nbs/11_retrieve.ipynb #dd4ca8c1
+# %% ../nbs/11_retrieve.ipynb #a7d09432
 @patch
 def _candidates(self:ANNIndex, Q, k, effort):
     "Rows that may be among the k best of each query, -1 for none"
     points = Q if self.metric == 'euclidean' else _unit(Q).astype(np.float32)
-    rows = self._engine._search(points, k, max(effort or self.effort, k))
+    effort = max(effort or self.effort, k)
+    k = min(2*k, effort)
+    rows = self._engine._search(points, k, effort)
     rows = np.where(rows < 0, -1, self.filed[rows])
     if not len(self.long): return rows
     if self.metric == 'cosine': return np.hstack([rows, np.tile(self.long[:k], (len(Q), 1))])     # zeros: all score 0, so the first will do
@@ -401,7 +403,7 @@ def _rows(self:ANNIndex, Q, k, effort=None):
     exact = lambda q: top_k(q, self.vectors, k, self.metric, skip_unknown=bool(self.first), n_threads=self.n_threads)
     if self.backend == 'exact' or 4*k >= len(self): return exact(Q)
     if self._engine is None: self.build()
-    rows = self._candidates(Q, 2*k, effort)
+    rows = self._candidates(Q, k, effort)
     rows,scores = _order(rows, _exact_scores(Q, self.vectors, rows, _metrics.index(self.metric)), k)
     short = rows[:,-1] < 0
     if short.any(): rows[short],scores[short] = exact(Q[short])

@@ -44,6 +44,14 @@ def test_top_k_is_brute_force(metric, kind):
         assert np.allclose(scores, best, atol=1e-6)
         assert (rows == np.where(best == -np.inf, -1, want)).all()
 
+def test_scores_that_single_precision_cannot_tell_apart():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=8) + 1e-7*rng.normal(size=(2000, 8))).astype(np.float32)
+    for m in METRICS:
+        rows, scores = top_k(x[:300], x, 10, m)
+        want, best = brute(x[:300], x, 10, m)
+        assert (scores == best).mean() > .999 and (rows == want).mean() > .999
+
 def test_one_alone_is_as_in_a_batch(cloud):
     batch = top_k(cloud, cloud, 7)
     for i in (0, 255, 256, 2999):
