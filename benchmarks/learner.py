@@ -1,5 +1,5 @@
 "fastai's collaborative filtering and this library's, on the same split, in one run: python benchmarks/learner.py"
-import os, statistics, tempfile, time, warnings
+import os, statistics, sys, tempfile, time, warnings
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -94,7 +94,7 @@ def fits(inter, train, valid, repeats):
     lines, first = ['| training on 80,000 ratings | mean squared error | seconds: median (least to most) | of the processor | times as fast as fastai |', '|---|---|---|---|---|'], {}
     got = {name: [] for name, *_ in rows(inter, train, valid)}
     for _ in range(repeats):
-        for name, _, f in rows(inter, train, valid): got[name].append(f()); print('  {}: {:.2f} s, {:.2f} s of the processor, {:.4f}'.format(name, *got[name][-1]), flush=True)
+        for name, _, f in rows(inter, train, valid): got[name].append(f()); print('  {}: {:.2f} s, {:.2f} s of the processor, {:.4f}'.format(name, *got[name][-1]), file=sys.stderr, flush=True)
     for name, group, _ in rows(inter, train, valid):
         times, cpu, errors = zip(*got[name])
         base = first.setdefault(group, cpu)

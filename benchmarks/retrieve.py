@@ -94,7 +94,7 @@ def curve(name, n=100_000, n_queries=2000):
             fs = [lambda: top_k(q, x, 10, metric, n_threads=1), lambda: index.query(q, 10, e), lambda: [best(o) for o in first], lambda: [index.query(o, 10, e) for o in first]]
             exact, ann, exact1, ann1 = (k/t for k, t in zip((n_queries, n_queries, 100, 100), seconds(*fs)))
             rows.append([backend, e, f'{index.recall(q, 10, e):.3f}', f'{ann:,.0f}', f'{exact:,.0f}', f'{ann/exact:.1f}', f'{ann1:,.0f}', f'{exact1:,.0f}', f'{ann1/exact1:.1f}', f'{built:.0f}', f'{size/2**20:.0f}'])
-            print(name, *rows[-1], flush=True)
+            print(name, *rows[-1], file=sys.stderr, flush=True)
     return rows
 
 def draw(name, rows, folder):
