@@ -241,10 +241,10 @@ def _limits(ratings, y_range, margin=1/8):
     if not y_range[0] <= lo <= hi <= y_range[1]: raise ValueError(f'y_range={y_range} excludes ratings, which run from {lo:g} to {hi:g}: make it a little wider than they are')
     return y_range
 
-# %% ../nbs/08_learner.ipynb #528a2d28
+# %% ../nbs/08_learner.ipynb #cc72a2ac
 def _network(dls, n_factors, layers, emb_szs, dropout, y_range):
     sizes = get_emb_sz(dls, (n_factors,n_factors) if emb_szs is None else emb_szs)
-    return EmbeddingNN(*sizes, layers=tuple(layers or (100,50)), y_range=y_range, embed_p=dropout, p=dropout)
+    return EmbeddingNN(*sizes, layers=tuple(layers or (100,)), y_range=y_range, embed_p=dropout, p=dropout)
 
 def _tables_apart(model):
     "Two groups of parameters: embeddings, and layers"
@@ -261,7 +261,7 @@ def collab_learner(
     dls:DataLoaders,          # From `collab_dls`; fastai's own will do
     n_factors:int=50,         # Numbers kept for each user and item
     use_nn:bool=False,        # The network `EmbeddingNN` instead of `DotProductBias`?
-    layers=None,              # Sizes of the network's hidden layers; None: (100, 50)
+    layers=None,              # Sizes of the network's hidden layers; None: (100,)
     emb_szs=None,             # Widths of the network's embeddings, as for `get_emb_sz`; None: `n_factors` for both
     y_range=None,             # (low, high) of predictions; None: an eighth wider than the ratings; False: no limits
     dropout:float=.1,         # Of the network, in training
@@ -272,7 +272,7 @@ def collab_learner(
     wd=None,                  # Weight decay, unless `fit` gets another; None: 0.25, and for the network [1.5, 0.1]
     splitter=None,            # Groups of parameters; None: one, and for the network embeddings and layers apart
     **kwargs
-)->Learner:                   # Untrained: `fit_one_cycle(6)` is a good start, for the network `bs=512` and `fit_one_cycle(8)`
+)->Learner:                   # Untrained: `fit_one_cycle(6)` is a good start, for the network `bs=512` and `fit_one_cycle(10)`
     "A `Learner` with one of our models; raises ValueError for a y_range that excludes ratings"
     y_range = _limits(_numpy(dls.train_ds.y), y_range)
     with torch.random.fork_rng():
@@ -348,7 +348,7 @@ def _predict(self:LearnerRecommender, u, i):
         x = torch.stack([_on(device, u, self.user_rows), _on(device, i, self.item_rows)], dim=1)
         return torch.cat([self.model(o).reshape(-1) for o in x.split(2**16)]).float().cpu().numpy()
 
-# %% ../nbs/08_learner.ipynb #aa5ac6ae
+# %% ../nbs/08_learner.ipynb #6c71cdfa
 def _has_vectors(model): return hasattr(model, 'user_vectors') and hasattr(model, 'score_items')
 
 @patch
@@ -356,14 +356,26 @@ def scores(self:LearnerRecommender,
     user_codes,   # Codes, int64, shape (n,)
 ):                # Predictions, float32, shape (n, len(self.items))
     "Predicted ratings of all items"
-    if _has_vectors(self.model): return self.vector_scores(self._vectors(user_codes))
+    if _has_vectors(self.model): return self.vector_scores(self.user_vectors(user_codes))
     n = len(self.items)
     return self._predict(np.repeat(user_codes, n), np.tile(np.arange(n), len(user_codes))).reshape(-1, n)
 
 @patch
-def _vectors(self:LearnerRecommender, codes):
-    "What the model knows of some users, float32, shape (n, d)"
-    with _asked(self.model) as device: return self.model.user_vectors(_on(device, codes, self.user_rows)).cpu().numpy()
+def user_vectors(self:LearnerRecommender,
+    user_codes,   # Codes, int64, shape (n,)
+):                # float32, shape (n, d), as `vector_scores` takes them
+    "What the model knows of some users; raises NotImplementedError for models that do not say"
+    self._check_vectors()
+    with _asked(self.model) as device: return self.model.user_vectors(_on(device, user_codes, self.user_rows)).cpu().numpy()
+
+@patch
+def _check_vectors(self:LearnerRecommender):
+    if not _has_vectors(self.model): raise NotImplementedError(f'{type(self.model).__name__} has no user_vectors and score_items: to fold in new users, or to search an index, train a DotProductBias or another model that has them')
+
+@patch(as_prop=True)
+def score_range(self:LearnerRecommender):
+    "(low, high) of the sigmoid that the model ends in; None: it has none"
+    return getattr(self.model, 'y_range', None)
 
 @patch
 def vector_scores(self:LearnerRecommender,
@@ -429,7 +441,7 @@ def _rebuild(self:LearnerRecommender):
     self._model = _kinds[name][0](**args)
     self._model.load_state_dict(weights, assign=True)
 
-# %% ../nbs/08_learner.ipynb #0cd3d976
+# %% ../nbs/08_learner.ipynb #be2a6325
 def _best_vector(loss, start, steps=50):
     "The vector of least `loss`, from `start`, by L-BFGS"
     v = start.clone().requires_grad_()
@@ -444,7 +456,7 @@ def _best_vector(loss, start, steps=50):
 @patch(as_prop=True)
 def _prior(self:LearnerRecommender):
     "Mean and variance of the vectors of those who have rated"
-    v = self._vectors(np.flatnonzero(np.diff(self.seen.indptr)))
+    v = self.user_vectors(np.flatnonzero(np.diff(self.seen.indptr)))
     return v.mean(0),v.var(0) + 1e-6
 
 @patch
@@ -453,7 +465,7 @@ def fold_in(self:LearnerRecommender,
 )->UserVector:      # What `recommend` takes in place of a user
     "A user row for somebody new, fitted to their ratings while the model stays as it is; raises KeyError for unknown items"
     model = self.model
-    if not _has_vectors(model): raise NotImplementedError(f'{type(model).__name__} has no user_vectors and score_items: to fold in new users, train a DotProductBias or another model that has them')
+    self._check_vectors()
     codes,r = self._events(history)
     with _asked(model) as device:
         (mean,var),r = (torch.tensor(o, device=device) for o in self._prior),torch.tensor(r, device=device)

@@ -147,15 +147,17 @@ def _frame(labels, codes, scores, vocab, names):
     ids = vocab.decode(codes[row,col]) if len(row) else vocab.ids.to_numpy()[:0]
     return pd.DataFrame(dict(zip(names, (labels[row], ids, scores[row,col], col+1))))
 
-# %% ../nbs/03_recommender.ipynb #376798a6
+# %% ../nbs/03_recommender.ipynb #bab892a2
 @patch
 def recommend(self:Recommender,
     users,                   # Raw user ids (one or many), or user vectors from `fold_in`
     k:int=10,                # How many items each, at most
     exclude_seen:bool=True,  # Leave out what the user has an event with in train?
     items=None,              # Raw ids of the only items wanted; None: all
+    index=None,              # An `ANNIndex` of this model (lesson 11) to search; None: score every item
 )->pd.DataFrame:             # Columns user, item, score, rank (from 1): raw ids, best first
     "The k best items for each user; raises KeyError for unknown ids. Ties go by item code"
+    if index is not None: return index._recommend(self, users, k, exclude_seen, items)
     labels,score,who,seen = self._people(users)
     k,n = min(_check_k(k), len(self.items)-1),max(1, self.block_bytes//(4*len(self.items)))
     allowed = None if items is None else np.isin(np.arange(len(self.items)), self.items.encode(items))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['similarity', 'top_k', 'ANNIndex']
 
-# %% ../nbs/11_retrieve.ipynb #584e2858
+# %% ../nbs/11_retrieve.ipynb #de4905da
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from numba import njit
 from safetensors.numpy import load_file,save_file
 from scipy.spatial.distance import cdist
+from scipy.special import expit,logit
 from threadpoolctl import threadpool_limits
 
 from .data import Vocab
@@ -536,7 +537,7 @@ def load(cls:ANNIndex,
     self._engine._load(str(folder/'index.bin'))
     return self
 
-# %% ../nbs/11_retrieve.ipynb #eca2e608
+# %% ../nbs/11_retrieve.ipynb #6a360d70
 @patch
 def user_vectors(self:Recommender,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
@@ -546,16 +547,26 @@ def user_vectors(self:Recommender,
     parts = [self.user_factors[user_codes]] + ([self.user_bias[user_codes]] if hasattr(self, 'user_bias') else [])
     return np.column_stack(parts).astype(np.float32)
 
+def _straight(model, scores):
+    "Scores as they were before the sigmoid that the model ends in, if it does"
+    if (limits := getattr(model, 'score_range', None)) is None: return scores
+    return logit((scores - limits[0])/(limits[1] - limits[0]))
+
+def _bent(model, scores):
+    "The other way round; -inf stays"
+    if (limits := getattr(model, 'score_range', None)) is None: return scores
+    return np.where(np.isneginf(scores), scores, expit(scores)*(limits[1] - limits[0]) + limits[0]).astype(np.float32)
+
 def _with_one(vectors): return np.column_stack([vectors, np.ones(len(vectors))]).astype(np.float32)
 
 def _item_table(model):
-    "Item vectors, one row a code: a user vector followed by 1, times such a row, is the model's score"
+    "Item vectors, one row a code: a user vector followed by 1, times such a row, is the model's score (before its sigmoid)"
     some = np.arange(min(len(model.users), 5))
     users = model.user_vectors(some)
     basis = np.vstack([np.zeros((1, users.shape[1])), np.eye(users.shape[1])]).astype(np.float32)
-    at = model.vector_scores(basis).astype(float)
+    at = _straight(model, model.vector_scores(basis).astype(float))
     table = np.vstack([at[1:] - at[0], at[:1]]).T.astype(np.float32)
-    got,want = _with_one(users)@table.T,model.scores(some)
+    got,want = _with_one(users)@table.T,_straight(model, model.scores(some).astype(float))
     if not np.allclose(got, want, atol=1e-3*(1 + np.abs(want).max())):
         raise ValueError(f'the scores of {type(model).__name__} are not linear in its user vectors, so no index of items can find the best')
     return table
@@ -600,23 +611,15 @@ def _check_index(index, model, dim):
     if not index.first or not index.ids.equals(model.items.ids): raise ValueError('this index holds other items than the model: make it with ANNIndex.from_model(model)')
     if index.vectors.shape[1] != dim: raise ValueError(f'this index is of dimension {index.vectors.shape[1]}, the model needs {dim}: make it with ANNIndex.from_model(model)')
 
-# %% ../nbs/11_retrieve.ipynb #a9609d32
-if not hasattr(Recommender, '_recommend_by_scores'): Recommender._recommend_by_scores = Recommender.recommend
-
+# %% ../nbs/11_retrieve.ipynb #503ecbf3
 @patch
-def recommend(self:Recommender,
-    users,                   # Raw user ids (one or many), or user vectors from `fold_in`
-    k:int=10,                # How many items each, at most
-    exclude_seen:bool=True,  # Leave out what the user has an event with in train?
-    items=None,              # Raw ids of the only items wanted; None: all
-    index:ANNIndex=None,     # From `ANNIndex.from_model(self)`: search there rather than score every item; None: score all
-)->pd.DataFrame:             # Columns user, item, score, rank (from 1): raw ids, best first
-    "The k best items for each user; raises KeyError for unknown ids. Ties go by item code"
-    if index is None: return self._recommend_by_scores(users, k, exclude_seen, items)
+def _recommend(self:ANNIndex, model, users, k, exclude_seen, items):
+    "What `model.recommend(..., index=self)` gives: the frame of `recommend`, searched for in the index"
     if items is not None: raise ValueError('an index searches all items: give either items or index')
-    labels,score,who,seen = self._people(users)
-    Q = _with_one(np.asarray(who) if score == self.vector_scores else self.user_vectors(who))
-    _check_index(index, self, Q.shape[1])
-    k,seen = min(_check_k(k), len(index)),seen if exclude_seen else sp.csr_matrix(seen.shape, dtype=np.float32)
-    parts = [_unseen(index, Q[i:i+1024], k, seen[i:i+1024]) for i in range(0, max(len(Q), 1), 1024)]
-    return _frame(labels, *map(np.concatenate, zip(*parts)), self.items, ('user','item','score','rank'))
+    labels,score,who,seen = model._people(users)
+    Q = _with_one(np.asarray(who) if score == model.vector_scores else model.user_vectors(who))
+    _check_index(self, model, Q.shape[1])
+    k,seen = min(_check_k(k), len(self)),seen if exclude_seen else sp.csr_matrix(seen.shape, dtype=np.float32)
+    parts = [_unseen(self, Q[i:i+1024], k, seen[i:i+1024]) for i in range(0, max(len(Q), 1), 1024)]
+    codes,scores = map(np.concatenate, zip(*parts))
+    return _frame(labels, codes, _bent(model, scores), model.items, ('user','item','score','rank'))

@@ -1,7 +1,7 @@
-import os
+import os, threading
 from pathlib import Path
 
-import pytest
+import psutil, pytest
 
 root = Path(__file__).resolve().parent.parent
 real = os.environ.get('RECSYS_COURSE_DATA')
@@ -24,3 +24,18 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.setenv('RECSYS_COURSE_CACHE', str(tmp_path/'cache'))
     monkeypatch.setattr('recsys_course.data._reachable', lambda host, seconds=3: False)
     return tmp_path
+
+@pytest.fixture
+def peak_growth():
+    "A function: the result of `f()`, and by how many bytes the process grew at its highest while it ran"
+    def _measure(f):
+        me, done = psutil.Process(), threading.Event()
+        before = peak = me.memory_info().rss
+        def watch():
+            nonlocal peak
+            while not done.wait(.002): peak = max(peak, me.memory_info().rss)
+        t = threading.Thread(target=watch); t.start()
+        try: res = f()
+        finally: done.set(); t.join()
+        return res, max(peak, me.memory_info().rss) - before
+    return _measure

@@ -81,8 +81,7 @@ def test_better_than_offsets(seed):
     mf, als, bias = error(BiasedMF()), error(ALS()), error(Bias())
     assert mf < bias - .01 and als < bias
 
-def test_a_million_ratings_in_little_memory():
-    from test_recommender import peak_growth
+def test_a_million_ratings_in_little_memory(peak_growth):
     rng = np.random.default_rng(0)
     cells = np.unique(rng.integers(0, 20_000*4_000, 1_000_000))
     data = inter(dict(user=cells//4_000, item=cells % 4_000, rating=rng.integers(1, 6, len(cells)).astype(float)))

@@ -1,5 +1,5 @@
 "Memory and agreement at a size that no lesson has"
-import numpy as np, pandas as pd, psutil, pytest
+import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions
 from recsys_course.recommender import Recommender
@@ -13,19 +13,7 @@ class Vectors(Recommender):
         return self
     def scores(self, user_codes): return self.P[user_codes]@self.Q.T
 
-def peak_growth(f):
-    "Result of `f`, and by how many bytes the process grew at its highest while it ran"
-    import threading, time
-    me, peak, done = psutil.Process(), [0], threading.Event()
-    before = me.memory_info().rss
-    def watch():
-        while not done.wait(.005): peak[0] = max(peak[0], me.memory_info().rss)
-    t = threading.Thread(target=watch); t.start()
-    try: res = f()
-    finally: done.set(); t.join()
-    return res, peak[0] - before
-
-def test_many_users_in_little_memory():
+def test_many_users_in_little_memory(peak_growth):
     n_users, n_items, n = 60_000, 10_000, 1_000_000
     rng = np.random.default_rng(0)
     cells = np.unique(rng.integers(0, n_users*n_items, n))
