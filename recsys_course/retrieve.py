@@ -309,7 +309,7 @@ class _Exact:
 
 _backends = dict(faiss=_Faiss, usearch=_USearch, hnswlib=_HNSWLib, annoy=_Annoy, exact=_Exact)
 
-# %% ../nbs/11_retrieve.ipynb #d63354b3
+# %% ../nbs/11_retrieve.ipynb #bd1c8c8c
 class ANNIndex:
     "Vectors filed so that the ones nearest a query are found without looking at all"
     def __init__(self,
@@ -319,13 +319,13 @@ class ANNIndex:
         ids=None,               # Raw ids of the rows, or a `Vocab` whose codes they are (row 0 is then left out); None: row numbers
         n_links:int=16,         # Stored for each vector: links in a graph, or trees in a forest
         build_effort:int=100,   # Candidates looked at when a vector is linked
-        effort:int=64,          # Search as carefully as if this many were wanted
+        effort:int=None,        # Search as carefully as if this many were wanted; None: chosen by `tune` when built
         n_threads:int=1,        # Threads of the backend; builds on several are quicker, and differ a little between runs
         seed:int=42,            # Makes the levels of the graph, and the trees
     ):
         if backend not in _backends: raise ValueError(f'backend={backend!r} is not one of {tuple(_backends)}')
         for k,v in dict(n_links=n_links, build_effort=build_effort, effort=effort, n_threads=n_threads).items():
-            if v < 1: raise ValueError(f'{k}={v!r} must be at least 1')
+            if v is not None and v < 1: raise ValueError(f'{k}={v!r} must be at least 1')
         self.vectors,self.metric,self.backend,self.first = _matrix(vectors, 'vectors'),_check_metric(metric),backend,int(isinstance(ids, Vocab))
         self.n_links,self.build_effort,self.effort,self.n_threads,self.seed,self._engine = n_links,build_effort,effort,n_threads,seed,None
         self.ids = _row_ids(ids, len(self.vectors))
@@ -342,7 +342,7 @@ def _row_ids(ids, n):
     if ids.has_duplicates: raise ValueError(f'ids must be unique: {ids[ids.duplicated()][0]!r} stands more than once')
     return ids
 
-# %% ../nbs/11_retrieve.ipynb #f6ade0c1
+# %% ../nbs/11_retrieve.ipynb #1eb079dd
 @patch
 def _points(self:ANNIndex, rows):
     "What the backend holds of some rows"
@@ -364,14 +364,16 @@ def _engine_of(self:ANNIndex):
     return _backends[self.backend](self.vectors.shape[1], 'l2' if self.metric == 'euclidean' else 'ip', self)
 
 @patch
-def build(self:ANNIndex)->ANNIndex:   # self
+def build(self:ANNIndex,
+    queries=None,   # What `tune` shall use if it is to choose the effort, shape (n, d); None: some of the vectors
+)->ANNIndex:        # self
     "File the vectors; `query` does it when first asked. Raises ImportError that names the missing package"
     self.centre = self.vectors[self.first:].mean(0)
     self._set_filed(self._short())
     engine = self._engine_of()
     engine._add(self._points(self.filed))
     self._engine = engine
-    return self
+    return self.tune(queries) if self.effort is None else self
 
 @patch
 def _set_filed(self:ANNIndex, filed):
@@ -382,12 +384,12 @@ def _set_filed(self:ANNIndex, filed):
     self.long_vectors = self.vectors[self.long]
     self.radius = float(np.sqrt(_squares(self._points(filed)).max()))*(1 + 1e-6)
 
-# %% ../nbs/11_retrieve.ipynb #a7d09432
+# %% ../nbs/11_retrieve.ipynb #522732f8
 @patch
 def _candidates(self:ANNIndex, Q, k, effort):
     "Rows that may be among the k best of each query, -1 for none"
     points = Q if self.metric == 'euclidean' else _unit(Q).astype(np.float32)
-    effort = max(effort or self.effort, k)
+    effort = max(effort or max(self.effort or 0, 2*k*(k > 10)), k)
     k = min(2*k, effort)
     rows = self._engine._search(points, k, effort)
     rows = np.where(rows < 0, -1, self.filed[rows])
@@ -410,12 +412,12 @@ def _rows(self:ANNIndex, Q, k, effort=None):
     if short.any(): rows[short],scores[short] = exact(Q[short])
     return rows,scores
 
-# %% ../nbs/11_retrieve.ipynb #81a64832
+# %% ../nbs/11_retrieve.ipynb #91e01737
 @patch
 def query(self:ANNIndex,
     vectors,           # Queries, shape (n, d), or one of shape (d,)
     k:int=10,          # How many each, at most
-    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made
+    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made, and 2k at least for k over 10
 )->tuple:              # Raw ids and float32 scores, both (n, min(k, len(self))), best first, ties by row
     "The k nearest of each query; raises ValueError for NaN or another dimension"
     rows,scores = self._rows(_matrix(vectors, 'vectors', self.vectors.shape[1]), _check_k(k), effort)
@@ -429,12 +431,12 @@ def _codes(self:ANNIndex, items):
     if (at < 0).any(): raise KeyError(f'unknown item {items[at < 0][0]!r}: not among the {len(self):,} in the index')
     return at + self.first
 
-# %% ../nbs/11_retrieve.ipynb #0342a47b
+# %% ../nbs/11_retrieve.ipynb #6454eba6
 @patch
 def query_items(self:ANNIndex,
     items,             # Raw ids, one or many
     k:int=10,          # How many each, at most
-    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made
+    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made, and 2k at least for k over 10
 )->pd.DataFrame:       # Columns item, similar, score, rank: raw ids, most similar first
     "The k items nearest to each item, never itself; raises KeyError for unknown ids"
     codes = self._codes(items)
@@ -447,17 +449,38 @@ def _strike(rows, scores, is_out, k):
     out = is_out(rows)
     return _order(np.where(out, -1, rows), np.where(out, -np.inf, scores), k)
 
-# %% ../nbs/11_retrieve.ipynb #9ed0f824
+# %% ../nbs/11_retrieve.ipynb #0992d5a2
 @patch
 def recall(self:ANNIndex,
     vectors,           # Queries, shape (n, d)
     k:int=10,          # Length of the lists
-    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made
+    effort:int=None,   # Search as carefully as if this many were wanted; None: as the index was made, and 2k at least for k over 10
 )->float:              # Share of the exact k best that the index finds, 0 to 1
     "Recall@k against exact search; an item that ties with the k-th best counts"
     Q = _matrix(vectors, 'vectors', self.vectors.shape[1])
-    exact = top_k(Q, self.vectors, _check_k(k), self.metric, skip_unknown=bool(self.first), n_threads=self.n_threads)[1]
-    return float((self._rows(Q, k, effort)[1] >= exact[:,-1:]).mean())
+    return self._hits(Q, _check_k(k), self._bar(Q, k), effort)
+
+@patch
+def _bar(self:ANNIndex, Q, k):
+    "The score that each query's k-th best has, shape (n, 1)"
+    return top_k(Q, self.vectors, k, self.metric, skip_unknown=bool(self.first), n_threads=self.n_threads)[1][:,-1:]
+
+@patch
+def _hits(self:ANNIndex, Q, k, bar, effort): return float((self._rows(Q, k, effort)[1] >= bar).mean())
+
+# %% ../nbs/11_retrieve.ipynb #a08d2fef
+@patch
+def tune(self:ANNIndex,
+    queries=None,       # Like those to come, shape (n, d); None: some of the vectors. 256 of them are used
+    target:float=.97,   # Recall wanted, 0 to 1
+    k:int=10,           # Length of the lists
+)->ANNIndex:            # self
+    "Set `effort` to the least that reaches the recall `target`, or to 640"
+    Q = self.vectors[self.first:] if queries is None else _matrix(queries, 'queries', self.vectors.shape[1])
+    Q = Q[np.random.default_rng(self.seed).permutation(len(Q))[:256]]
+    bar = self._bar(Q, _check_k(k))
+    self.effort = next((e for e in (10,14,20,28,40,57,80,113,160,226,320,453) if self._hits(Q, k, bar, e) >= target), 640)
+    return self
 
 # %% ../nbs/11_retrieve.ipynb #2704bc65
 @patch
@@ -571,21 +594,23 @@ def _item_table(model):
         raise ValueError(f'the scores of {type(model).__name__} are not linear in its user vectors, so no index of items can find the best')
     return table
 
-# %% ../nbs/11_retrieve.ipynb #1acbfe08
+# %% ../nbs/11_retrieve.ipynb #264c3b16
 @patch(cls_method=True)
 def from_model(cls:ANNIndex,
     model:Recommender,      # Fitted, with linear scores
     backend:str='faiss',    # 'faiss', 'usearch', 'hnswlib', 'annoy' or 'exact'
     n_links:int=16,         # Stored for each vector: links in a graph, or trees in a forest
     build_effort:int=100,   # Candidates looked at when a vector is linked
-    effort:int=64,          # Search as carefully as if this many were wanted
+    effort:int=None,        # Search as carefully as if this many were wanted; None: the least that finds 97% of some users' lists
     n_threads:int=1,        # Threads of the backend
     seed:int=42,            # Makes the levels of the graph, and the trees
 )->ANNIndex:                # For `model.recommend(..., index=...)`
     "Index of a model's items by score; raises ValueError or NotImplementedError for models that cannot answer from one"
-    return cls(_item_table(model), 'dot', backend, model.items, n_links, build_effort, effort, n_threads, seed).build()
+    index = cls(_item_table(model), 'dot', backend, model.items, n_links, build_effort, effort, n_threads, seed)
+    some = 1 + np.random.default_rng(seed).permutation(len(model.users)-1)[:256]
+    return index.build(_with_one(model.user_vectors(some)))
 
-# %% ../nbs/11_retrieve.ipynb #9f3d4e82
+# %% ../nbs/11_retrieve.ipynb #1ac1d470
 def _is_stored(M, cols):
     "Which of `cols`, shape (n, k), each row of a sparse matrix holds"
     row = np.arange(M.shape[0])
@@ -598,7 +623,7 @@ def _unseen(
     "The k best of each query that it has not seen"
     rows,scores,todo = np.full((len(Q), k), -1),np.full((len(Q), k), -np.inf, np.float32),np.arange(len(Q))
     for n in (4*k, 16*k):
-        r,s = _strike(*index._rows(Q[todo], n), lambda rows: _is_stored(seen[todo], rows), k)
+        r,s = _strike(*index._rows(Q[todo], n, index.effort), lambda rows: _is_stored(seen[todo], rows), k)
         rows[todo,:r.shape[1]],scores[todo,:r.shape[1]] = r,s
         todo = todo[rows[todo,-1] < 0]
         if not len(todo): return rows,scores
