@@ -76,18 +76,28 @@ def _write(i, words):
     words[s >> 2] ^= np.uint32(neg*np.uint64(29)) << np.uint32(8*(s & 3))      # 29 turns a '0' into a '-'
     return s
 
-# %% ../nbs/14_hashing.ipynb #40a73fdc
+# %% ../nbs/14_hashing.ipynb #b87e7725
 @njit(nogil=True)
-def _murmur_words(words, s, seed):
-    "MurmurHash3 x86_32 of the text in bytes s to 20 of words"
-    h,n,r,p,one,half = np.uint32(seed),20-s,np.uint64(8*(s & 3)),np.uint64(s >> 2),np.uint64(1),np.uint64(32)
-    this = np.uint64(words[p])
-    for _ in range(n >> 2):
-        p += one
-        after = np.uint64(words[p])
-        h,this = _fold(h, np.uint32((this | after << half) >> r)),after
-    k = np.uint32((this | np.uint64(words[p+one]) << half) >> r)
-    return _finish(np.uint32(h ^ _scramble(k) ^ np.uint32(n)))
+def _murmur_words(words, starts, seed, out):
+    "MurmurHash3 x86_32 of many texts at once: text i is in bytes starts[i] to 20 of words[:,i]"
+    for i in range(len(out)):
+        first,rest = starts[i] >> np.uint32(2),starts[i] & np.uint32(3)
+        right,h = np.uint32(8)*rest,np.uint32(seed)
+        left,k = np.uint32(31) - right,np.uint32(0)
+        for j in range(5):
+            k = np.uint32(words[j,i] >> right) | np.uint32(np.uint32(words[j+1,i] << np.uint32(1)) << left)
+            h = _fold(h, k) if (np.uint32(j) >= first) & ((j < 4) | (rest == 0)) else h
+        out[i] = _finish(np.uint32(h ^ _scramble(k if rest > 0 else np.uint32(0)) ^ np.uint32(20)-starts[i]))
+
+@njit(nogil=True)
+def _hash_ints(ids, seed, spare, words, starts, out):
+    "Unsigned murmur hashes of as many ids as `out` is long"
+    for i in range(len(ids)):
+        starts[i] = _write(ids[i], spare)
+        for j in range(5): words[j,i] = spare[j]
+    _murmur_words(words, starts, seed, out)
+
+def _room(n): return np.zeros(7, np.uint32),np.zeros((6, n), np.uint32),np.zeros(n, np.uint32)
 
 # %% ../nbs/14_hashing.ipynb #cd7bc2b4
 def _refuse(arr):
@@ -124,13 +134,23 @@ def _in_threads(f, n, least=50_000):
     cuts = np.linspace(0, n, 4*k+1).astype(int).tolist()      # more slices than threads: whoever is free takes the next
     with ThreadPoolExecutor(k) as pool: list(pool.map(f, cuts[:-1], cuts[1:]))
 
-# %% ../nbs/14_hashing.ipynb #85ca39e6
+# %% ../nbs/14_hashing.ipynb #4298430d
 @njit(nogil=True)
-def _bucket_ints(ids, n, seed, out):
-    words,base,sign = np.zeros(7, np.uint32),np.uint64(-2**31 % n),np.uint32(2**31)
-    for i in range(len(ids)):
-        h = _murmur_words(words, _write(ids[i], words), seed)
-        out[i] = (np.uint64(h ^ sign) + base) % np.uint64(n)    # the signed hash modulo n, without the branch that a sign takes
+def _to_buckets(hashes, n, out):
+    "Signed hashes modulo n, at least 0: the quotient comes from a product in double precision, off by one at most"
+    for i in range(len(out)):
+        h = np.int64(np.int32(hashes[i]))
+        b = h - np.int64(np.floor(h*(1./n)))*n
+        b += n*(b < 0)
+        out[i] = b - n*(b >= n)
+
+@njit(nogil=True)
+def _bucket_ints(ids, n, seed, spare, words, starts, hashes, out):
+    size = len(hashes)
+    for a in range(0, len(ids), size):
+        some = hashes[:min(size, len(ids)-a)]
+        _hash_ints(ids[a:a+size], seed, spare, words, starts, some)
+        _to_buckets(some, n, out[a:a+size])
 
 def _modulo(arr, n):
     "Remainders of whole numbers; raises TypeError for text"
@@ -144,7 +164,7 @@ def _array_buckets(ids, n, seed, method):
     if method == 'modulo': return _modulo(arr, n)[()]
     if arr.dtype == object: return (_hash_texts([*map(str, arr.ravel().tolist())], seed) % n).reshape(arr.shape)[()]
     flat,out = arr.ravel(),np.empty(arr.size, np.int64)
-    _in_threads(lambda a,b: _bucket_ints(flat[a:b], n, seed, out[a:b]), len(flat))
+    _in_threads(lambda a,b: _bucket_ints(flat[a:b], n, seed, *_room(256), np.empty(256, np.uint32), out[a:b]), len(flat))
     return out.reshape(arr.shape)[()]
 
 # %% ../nbs/14_hashing.ipynb #8745e038
