@@ -372,7 +372,7 @@ def _learner_cell(cell, where, late):
     cell = {**cell, 'execution_count':None, 'outputs':[] if late else cell['outputs']}
     return _fold(cell, src) if _check_rx.search(src) and not _has_exercise(cell) else _source(cell, src)
 
-# %% ../nbs/90_exercise.ipynb #cc1337f6
+# %% ../nbs/90_exercise.ipynb #d390e811
 _install = """# Installs the library where it is missing (Colab); does nothing elsewhere
 from importlib.util import find_spec
 if find_spec('recsys_course') is None:
@@ -380,7 +380,8 @@ if find_spec('recsys_course') is None:
 
 def _is_install(cell):
     "Is it a lesson's install cell, which starts like the one above?"
-    return bool(re.match(r'(#.*\n)*from importlib.util import find_spec', ''.join(cell['source'])))
+    text = ''.join(cell['source'])
+    return bool(re.match(r'(#.*\n)*from importlib.util import find_spec', text)) and "find_spec('recsys_course')" in text
 
 def _install_cell(cells):
     "The lesson's own install cell, or one made here"
