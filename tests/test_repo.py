@@ -26,7 +26,19 @@ def test_library_and_notebooks_are_in_step(repo, tmp_path):
 def test_readme_is_in_step(repo):
     spec = importlib.util.spec_from_file_location('readme', repo/'.ci/readme.py')
     m = importlib.util.module_from_spec(spec); spec.loader.exec_module(m)
-    assert m.readme() == (repo/'README.md').read_text(encoding='utf-8'), 'run `make readme`'
+    text, picture = m.readme()
+    assert text == (repo/'README.md').read_text(encoding='utf-8') and picture == (repo/'docs/images/readme.png').read_bytes(), 'run `make readme`'
+
+def test_readme_lists_every_lesson_as_it_is(repo):
+    "The table is an output of index.ipynb, stored when that was last run"
+    rows = {m[0]: m for m in re.findall(r'^\| (\d\d) \| \[(.+?)\]\(nbs/(\w+)\.ipynb\) \| (\d+) \| (.+?) \|', (repo/'README.md').read_text(encoding='utf-8'), re.M)}
+    for p in (repo/'nbs').glob('[0-9][0-9]_*.ipynb'):
+        first, second = [''.join(c['source']) for c in json.loads(p.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == 'markdown'][:2]
+        num, title, name, minutes, builds = rows.pop(p.name[:2])
+        assert (title, name, minutes) == (first.splitlines()[0].removeprefix('# '), p.stem, re.search(r'(\d+) minutes', second)[1]), f'run index.ipynb, then `make readme`: {p.name}'
+        module = repo/f'recsys_course/{p.stem[3:]}.py'
+        if module.is_file() and p.stem != '91_cli': assert re.findall(r'`(\w+)`', builds) == re.findall(r"'(\w+)'", re.search(r'__all__ = \[(.*?)\]', module.read_text(encoding='utf-8'), re.S)[1])
+    assert not rows
 
 def test_settings_are_the_one_home(repo):
     pyproject = (repo/'pyproject.toml').read_text()
