@@ -1,5 +1,5 @@
 "Hashing ids, and tables too large to hold: `hash_bucket` against a loop over mmh3, and ten million users in a full and in a hashed table. `run.py` may call `main`"
-import gc, statistics, time
+import gc
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -7,24 +7,10 @@ import mmh3, numpy as np, psutil, torch
 from numba import config
 from torch import nn
 
+from measure import seconds, table
+
 from recsys_course.data import Vocab
 from recsys_course.hashing import HashedEmbedding, hash_bucket
-
-def seconds(*fs, n=7):
-    "Median seconds of each function, called in turns, after one call to warm up"
-    times = [[] for _ in fs]
-    for f in fs: f()
-    for _ in range(n):
-        for f, t in zip(fs, times):
-            start = time.perf_counter()
-            f()
-            t.append(time.perf_counter() - start)
-    return [statistics.median(t) for t in times]
-
-def table(head, rows):
-    "Markdown lines"
-    line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
-    return [line(head), line(['---']*len(head)), *map(line, rows)]
 
 def speed(n=1_000_000, buckets=1_000_003):
     "One million ids of several kinds: a Python loop over mmh3 against `hash_bucket`"
@@ -36,7 +22,7 @@ def speed(n=1_000_000, buckets=1_000_003):
     for name, ids in kinds.items():
         loop = lambda: [mmh3.hash(str(i)) for i in ids.tolist()]
         assert (hash_bucket(ids, buckets) == np.array(loop()) % buckets).all()
-        a, b = seconds(loop, lambda: hash_bucket(ids, buckets))
+        a, b = seconds(loop, lambda: hash_bucket(ids, buckets), n=7)
         rows.append([name, f'{a*1e3:.0f}', f'{b*1e3:.1f}', f'{a/b:.1f}'])
     return table(['ids', 'loop over mmh3, ms', 'hash_bucket, ms', 'ratio'], rows)
 

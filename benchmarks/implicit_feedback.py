@@ -3,10 +3,12 @@
     python benchmarks/implicit_feedback.py
 
 `run.py` may call `main`. The module is not called `implicit`, so that it hides neither the peer nor `recsys_course.implicit`."""
-import os, statistics, time, warnings
+import os, time, warnings
 from contextlib import contextmanager, nullcontext
 
 import numpy as np
+
+from measure import table
 
 from recsys_course.data import load_movielens
 from recsys_course.evaluate import ranking_metrics
@@ -16,11 +18,6 @@ from recsys_course.simulate import World
 
 METRICS = 'map', 'ndcg', 'precision', 'recall'
 PUBLISHED = {'BiVAE': (.146, .475, .412, .219), 'BPR': (.132, .442, .388, .213), 'SAR': (.111, .382, .331, .176), 'LightGCN': (.089, .420, .380, .144)}
-
-def table(head, rows):
-    "Markdown lines"
-    line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
-    return [line(head), line(['---']*len(head)), *map(line, rows)]
 
 def split_each_user(inter, test=.25, seed=42):
     "Random (train, test) with the same share of every user's rows: the draw of `python_stratified_split(seed=42)` for rows in this order"

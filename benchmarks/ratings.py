@@ -1,7 +1,9 @@
 "Rating prediction: this library and its peers on the same splits. `run.py` calls `movielens` and `world`"
-import gc, json, statistics, subprocess, sys, threading, time
+import gc, json, statistics, subprocess, sys
 
-import numpy as np, pandas as pd, psutil
+import numpy as np, pandas as pd
+
+from measure import clocked, peak_growth
 
 from recsys_course.data import load_movielens
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
@@ -80,34 +82,14 @@ MODELS = {   # name: (library, adapter, fits on each split; 0: one fit, on the f
     'Surprise SVD++ (u1 only)': ('surprise', surprise('SVDpp', random_state=1), 0),
 }
 
-def peak_growth(f):
-    "By how many MB the process grew at its highest while f() ran, and how large it was then"
-    me, peak, done = psutil.Process(), [0], threading.Event()
-    gc.collect()
-    before = me.memory_info().rss
-    def watch():
-        while not done.wait(.001): peak[0] = max(peak[0], me.memory_info().rss)
-    t = threading.Thread(target=watch)
-    t.start()
-    try: f()
-    finally: done.set(); t.join()
-    top = max(peak[0], me.memory_info().rss)
-    return (top - before)/1e6, top/1e6
-
-def seconds(f):
-    "Seconds on the clock, and seconds of work on all cores"
-    start, work = time.perf_counter(), time.process_time()
-    f()
-    return time.perf_counter() - start, time.process_time() - work
-
 def measure(name, path, fold):
     "Figures of one model on one published split, to be called in a process of its own"
     _, make, n = MODELS[name]
     train, test = load_movielens('100k', path=path, fold=fold)
-    first = seconds(make(train.split('random', test=.99)[0])[0])[0]      # a hundredth of train: all that takes time is loading
+    first = clocked(make(train.split('random', test=.99)[0])[0])[0]      # a hundredth of train: all that takes time is loading
     (fit, predict), whole = make(train), []
-    memory = peak_growth(lambda: whole.append(seconds(fit)))[0]
-    times = [seconds(fit) for _ in range(n)] or whole
+    memory = peak_growth(lambda: whole.append(clocked(fit)))[1]/1e6
+    times = [clocked(fit) for _ in range(n)] or whole
     u, i, r = test.codes()
     e = predict(u, i).astype(float) - r
     return dict(rmse=np.sqrt((e**2).mean()), mae=np.abs(e).mean(), times=times, first=first, memory=memory)
@@ -176,14 +158,14 @@ def world(sizes=(10**6, 10**7), users=70_000, items=10_000, repeats=5):
             try: fit, predict = make(train)
             except ModuleNotFoundError as e: lines.append(f'| {n:,} | {name} | not installed: {HOW[e.name]} | | | | | |'); continue
             took = []
-            memory, top = peak_growth(lambda: took.append(seconds(fit)))
-            times = [tuple(o/epochs for o in seconds(fit)) for _ in range(repeats if took[0][0] < 20 else 1)]
+            memory, top = (b/1e6 for b in peak_growth(lambda: took.append(clocked(fit)))[1:])
+            times = [tuple(o/epochs for o in clocked(fit)) for _ in range(repeats if took[0][0] < 20 else 1)]
             u, i, r = (o[:20_000] for o in test.codes())
             e = predict(u, i) - r
             per.setdefault(name, []).append(median(times, 1)/len(train))
             lines.append(f'| {n:,} | {name}, {epochs} epochs | {spread(times)} | {median(times, 1):.3f} | {1e6*per[name][-1]:.3f} | {np.sqrt((e**2).mean()):.4f} | {memory:.0f} | {top:.0f} |')
             print('  ' + lines[-1], flush=True)
-            del fit, predict
+            fit = predict = None
             gc.collect()
         del train, test
         gc.collect()

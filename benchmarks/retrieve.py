@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python benchmarks/retrieve.py everybody     # some of them: curves, sizes, million, everybody
 
 `run.py` may call `main`. Peers that are not installed are left out. With `CURVES=folder` the trade-off is also drawn to folder/NAME.png."""
-import os, statistics, sys, tempfile, threading, time
+import os, statistics, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
@@ -12,39 +12,12 @@ from pathlib import Path
 
 for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(o, '1')     # before NumPy is loaded
 
-import numpy as np, psutil, scipy.sparse as sp
+import numpy as np, scipy.sparse as sp
 
+from measure import peak_growth, seconds, table
 from recsys_course.retrieve import ANNIndex, top_k
 
 BACKENDS = [b for b in ('faiss', 'hnswlib', 'usearch', 'annoy') if find_spec(b)]
-
-def table(head, rows):
-    "Markdown lines"
-    line = lambda cells: '| ' + ' | '.join(map(str, cells)) + ' |'
-    return [line(head), line(['---']*len(head)), *map(line, rows), '']
-
-def seconds(*fs, n=3):
-    "Median seconds of each function, called in turns, after one call to warm up"
-    times = [[] for _ in fs]
-    for f in fs: f()
-    for _ in range(n):
-        for f, t in zip(fs, times):
-            start = time.perf_counter()
-            f()
-            t.append(time.perf_counter() - start)
-    return [statistics.median(t) for t in times]
-
-def peak_growth(f):
-    "Result of `f`, and by how many bytes the process grew at its highest while it ran"
-    me, done = psutil.Process(), threading.Event()
-    before = peak = me.memory_info().rss
-    def watch():
-        nonlocal peak
-        while not done.wait(.005): peak = max(peak, me.memory_info().rss)
-    t = threading.Thread(target=watch); t.start()
-    try: res = f()
-    finally: done.set(); t.join()
-    return res, max(peak, me.memory_info().rss) - before
 
 def apart(f, *args):
     "`f(*args)` in a fresh process"
@@ -107,7 +80,8 @@ def draw(name, rows, folder):
     ax.axhline(statistics.median(num(r[4]) for r in rows[1:]), ls='--', color='grey', label='exact, in a batch')
     ax.axhline(statistics.median(num(r[7]) for r in rows[1:]), ls=':', color='grey', label='exact, one at a time')
     ax.set(yscale='log', xlabel='recall@10', ylabel='queries a second, in a batch', title=f'100,000 x 64, {DATA[name][0]}, {DATA[name][1]}'); ax.legend(frameon=False, loc='center left', bbox_to_anchor=(1, .5))
-    fig.savefig(Path(folder)/f'retrieve_{name}.png', dpi=120)
+    fig.savefig(folder/f'retrieve_{name}.png', dpi=100)
+    return f'{folder.name}/retrieve_{name}.png'
 
 def curves(names=tuple(DATA)):
     "Recall against queries a second on 100,000 x 64"
@@ -117,7 +91,7 @@ def curves(names=tuple(DATA)):
     for name in names:
         rows = apart(curve, name)
         lines += [f'**{DATA[name][0]}, {DATA[name][1]}**', '', *table(head, rows)]
-        if os.environ.get('CURVES'): draw(name, rows, os.environ['CURVES'])
+        if os.environ.get('CURVES'): lines += [f'![Recall against queries a second]({draw(name, rows, Path(os.environ["CURVES"]))})', '']
     return lines
 
 def sizes(ns=(1682, 5000, 10_000, 20_000, 50_000, 200_000)):
@@ -160,7 +134,7 @@ def million():
     head = ['build, s (2 threads)', 'save, s', 'files, GB', 'growth of the builder, GB', 'load in a fresh process, s', 'growth of the reader, GB', 'recall@10', 'queries a second (1 thread)']
     return ['### One million x 64, cosine, faiss at its defaults', '', *table(head, [row])]
 
-def peak_growth_of(name, *args): return peak_growth(lambda: globals()[name](*args))
+def peak_growth_of(name, *args): return peak_growth(lambda: globals()[name](*args))[:2]
 
 def rivals(users, items, seen):
     "Functions that give the top-10 of all users without what they have seen"

@@ -17,7 +17,8 @@ HERE = Path(__file__).resolve().parent
 
 def script(name):
     "Lines of what another script prints, run by itself with one thread for linear algebra; its headings become sub-headings"
-    res = subprocess.run([sys.executable, HERE/f'{name}.py'], env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE, text=True, check=True)
+    (HERE/'figures').mkdir(exist_ok=True)
+    res = subprocess.run([sys.executable, HERE/f'{name}.py'], env={**os.environ, 'OMP_NUM_THREADS': '1', 'CURVES': str(HERE/'figures')}, stdout=subprocess.PIPE, text=True, check=True)
     return re.sub(r'^#+ ', '### ', res.stdout.strip(), flags=re.M).split('\n')
 
 SECTIONS = {

@@ -1,5 +1,5 @@
 "Memory and agreement at a size that no lesson has"
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd
 
 from recsys_course.data import Interactions
 from recsys_course.recommender import Recommender

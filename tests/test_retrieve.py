@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 
 from recsys_course.data import Interactions, Vocab
 from recsys_course.factorize import ALS, BiasedMF
-from recsys_course.recommender import Popular, Recommender, check_recommender
+from recsys_course.recommender import Popular
 from recsys_course.retrieve import ANNIndex, similarity, top_k
 
 EXTRAS = ['usearch', 'hnswlib', 'annoy']
