@@ -309,7 +309,7 @@ class _Exact:
 
 _backends = dict(faiss=_Faiss, usearch=_USearch, hnswlib=_HNSWLib, annoy=_Annoy, exact=_Exact)
 
-# %% ../nbs/11_retrieve.ipynb #bd1c8c8c
+# %% ../nbs/11_retrieve.ipynb #7f86b234
 class ANNIndex:
     "Vectors filed so that the ones nearest a query are found without looking at all"
     def __init__(self,
@@ -319,7 +319,7 @@ class ANNIndex:
         ids=None,               # Raw ids of the rows, or a `Vocab` whose codes they are (row 0 is then left out); None: row numbers
         n_links:int=16,         # Stored for each vector: links in a graph, or trees in a forest
         build_effort:int=100,   # Candidates looked at when a vector is linked
-        effort:int=None,        # Search as carefully as if this many were wanted; None: chosen by `tune` when built
+        effort:int=None,        # Search as carefully as if this many were wanted; None: the least that `tune` finds good when built
         n_threads:int=1,        # Threads of the backend; builds on several are quicker, and differ a little between runs
         seed:int=42,            # Makes the levels of the graph, and the trees
     ):
@@ -342,7 +342,7 @@ def _row_ids(ids, n):
     if ids.has_duplicates: raise ValueError(f'ids must be unique: {ids[ids.duplicated()][0]!r} stands more than once')
     return ids
 
-# %% ../nbs/11_retrieve.ipynb #1eb079dd
+# %% ../nbs/11_retrieve.ipynb #b493b539
 @patch
 def _points(self:ANNIndex, rows):
     "What the backend holds of some rows"
@@ -365,15 +365,22 @@ def _engine_of(self:ANNIndex):
 
 @patch
 def build(self:ANNIndex,
-    queries=None,   # What `tune` shall use if it is to choose the effort, shape (n, d); None: some of the vectors
+    queries=None,   # What `tune` shall choose the effort by, if it is to, shape (n, d); None: vectors that are not filed yet
 )->ANNIndex:        # self
     "File the vectors; `query` does it when first asked. Raises ImportError that names the missing package"
     self.centre = self.vectors[self.first:].mean(0)
-    self._set_filed(self._short())
-    engine = self._engine_of()
+    filed,engine = self._short(),self._engine_of()
+    tunes = self.effort is None and self.backend != 'exact' and len(filed) > 1
+    last = self._some(filed) if tunes and queries is None and engine.grows else filed[:0]
+    self._set_filed(np.setdiff1d(filed, last))
     engine._add(self._points(self.filed))
     self._engine = engine
-    return self.tune(queries) if self.effort is None else self
+    if queries is None: queries = self.vectors[last if len(last) else self._some(filed)]
+    if tunes: self.tune(queries)
+    return self._file(last) if len(last) else self
+
+@patch
+def _some(self:ANNIndex, rows): return np.random.default_rng(self.seed).permutation(rows)[:min(256, len(rows)//2)]
 
 @patch
 def _set_filed(self:ANNIndex, filed):
@@ -384,15 +391,29 @@ def _set_filed(self:ANNIndex, filed):
     self.long_vectors = self.vectors[self.long]
     self.radius = float(np.sqrt(_squares(self._points(filed)).max()))*(1 + 1e-6)
 
-# %% ../nbs/11_retrieve.ipynb #522732f8
+@patch
+def _file(self:ANNIndex, rows):
+    "File new rows, or keep them apart"
+    sizes = np.sqrt(_squares(self._points(rows)))
+    rows = rows[(sizes > 0) if self.metric == 'cosine' else (sizes <= self.radius)]
+    n_long = len(self) - len(self.filed) - len(rows)
+    if not self._engine.grows or self.metric != 'cosine' and n_long > max(.1*len(self), 100): return self.build()
+    if len(rows): self._engine._add(self._points(rows))
+    self._set_filed(np.concatenate([self.filed, rows]))
+    return self
+
+# %% ../nbs/11_retrieve.ipynb #9fc0d16b
+@patch
+def _walk(self:ANNIndex, Q, k, effort):
+    "What the backend finds, as places among the filed rows: 2k, or fewer if `effort` is less"
+    points = Q if self.metric == 'euclidean' else _unit(Q).astype(np.float32)
+    return self._engine._search(points, min(2*k, effort), effort)
+
 @patch
 def _candidates(self:ANNIndex, Q, k, effort):
     "Rows that may be among the k best of each query, -1 for none"
-    points = Q if self.metric == 'euclidean' else _unit(Q).astype(np.float32)
-    effort = max(effort or max(self.effort or 0, 2*k*(k > 10)), k)
-    k = min(2*k, effort)
-    rows = self._engine._search(points, k, effort)
-    rows = np.where(rows < 0, -1, self.filed[rows])
+    rows = self._walk(Q, k, max(effort or max(self.effort or 0, 2*k*(k > 10)), k))
+    k,rows = rows.shape[1],np.where(rows < 0, -1, self.filed[rows])
     if not len(self.long): return rows
     if self.metric == 'cosine': return np.hstack([rows, np.tile(self.long[:k], (len(Q), 1))])     # zeros: all score 0, so the first will do
     A,B = _as_dot(Q, self.long_vectors, self.metric)
@@ -449,7 +470,7 @@ def _strike(rows, scores, is_out, k):
     out = is_out(rows)
     return _order(np.where(out, -1, rows), np.where(out, -np.inf, scores), k)
 
-# %% ../nbs/11_retrieve.ipynb #0992d5a2
+# %% ../nbs/11_retrieve.ipynb #2e6d7942
 @patch
 def recall(self:ANNIndex,
     vectors,           # Queries, shape (n, d)
@@ -458,31 +479,25 @@ def recall(self:ANNIndex,
 )->float:              # Share of the exact k best that the index finds, 0 to 1
     "Recall@k against exact search; an item that ties with the k-th best counts"
     Q = _matrix(vectors, 'vectors', self.vectors.shape[1])
-    return self._hits(Q, _check_k(k), self._bar(Q, k), effort)
+    exact = top_k(Q, self.vectors, _check_k(k), self.metric, skip_unknown=bool(self.first), n_threads=self.n_threads)[1]
+    return float((self._rows(Q, k, effort)[1] >= exact[:,-1:]).mean())
 
-@patch
-def _bar(self:ANNIndex, Q, k):
-    "The score that each query's k-th best has, shape (n, 1)"
-    return top_k(Q, self.vectors, k, self.metric, skip_unknown=bool(self.first), n_threads=self.n_threads)[1][:,-1:]
-
-@patch
-def _hits(self:ANNIndex, Q, k, bar, effort): return float((self._rows(Q, k, effort)[1] >= bar).mean())
-
-# %% ../nbs/11_retrieve.ipynb #a08d2fef
+# %% ../nbs/11_retrieve.ipynb #942c8136
 @patch
 def tune(self:ANNIndex,
-    queries=None,       # Like those to come, shape (n, d); None: some of the vectors. 256 of them are used
+    queries,            # Like those to come, shape (n, d); 256 of them are used
     target:float=.97,   # Recall wanted, 0 to 1
     k:int=10,           # Length of the lists
 )->ANNIndex:            # self
-    "Set `effort` to the least that reaches the recall `target`, or to 640"
-    Q = self.vectors[self.first:] if queries is None else _matrix(queries, 'queries', self.vectors.shape[1])
+    "Set `effort` to the least with which the backend finds the share `target` of what is best among the filed, or to 640"
+    Q,k = _matrix(queries, 'queries', self.vectors.shape[1]),min(_check_k(k), len(self.filed))
     Q = Q[np.random.default_rng(self.seed).permutation(len(Q))[:256]]
-    bar = self._bar(Q, _check_k(k))
-    self.effort = next((e for e in (10,14,20,28,40,57,80,113,160,226,320,453) if self._hits(Q, k, bar, e) >= target), 640)
+    best = top_k(Q, self.vectors[self.filed], k, self.metric, n_threads=self.n_threads)[0]
+    share = lambda e: (self._walk(Q, k, max(e, k))[:,:,None] == best[:,None]).any(1).mean()
+    self.effort = next((e for e in (round(10*2**(j/4)) for j in range(24)) if share(e) >= target), 640)
     return self
 
-# %% ../nbs/11_retrieve.ipynb #2704bc65
+# %% ../nbs/11_retrieve.ipynb #7e27b9f4
 @patch
 def add(self:ANNIndex,
     vectors,     # New rows, shape (n, d)
@@ -499,17 +514,6 @@ def add(self:ANNIndex,
     self.ids = pd.RangeIndex(len(self)) if numbered else self.ids.append(new)
     if self._engine is None or not len(X): return self
     return self._file(np.arange(len(self.vectors)-len(X), len(self.vectors)))
-
-@patch
-def _file(self:ANNIndex, rows):
-    "File new rows, or keep them apart"
-    sizes = np.sqrt(_squares(self._points(rows)))
-    rows = rows[(sizes > 0) if self.metric == 'cosine' else (sizes <= self.radius)]
-    n_long = len(self) - len(self.filed) - len(rows)
-    if not self._engine.grows or self.metric != 'cosine' and n_long > max(.1*len(self), 100): return self.build()
-    if len(rows): self._engine._add(self._points(rows))
-    self._set_filed(np.concatenate([self.filed, rows]))
-    return self
 
 # %% ../nbs/11_retrieve.ipynb #6cff05e6
 def _crc(path):
