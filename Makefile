@@ -12,7 +12,7 @@ else
 TEST_DATA := RECSYS_COURSE_DATASET=world
 endif
 
-.PHONY: demo test lab export exercises readme bench clean
+.PHONY: demo test lab export exercises readme bench site clean
 
 demo: $(READY)
 	$(BIN)/recsys-course demo
@@ -37,10 +37,15 @@ bench: $(READY)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,ann]'
 	$(BIN)/python benchmarks/run.py
 
+site: $(READY)
+	$(BIN)/python -c "import material, latex2mathml, ziamath" 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -q -f docs/mkdocs.yml
+	@echo "The site is in _docs: $(BIN)/python -m http.server -d _docs shows it"
+
 $(READY): settings.ini setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) _docs build dist *.egg-info

@@ -1,5 +1,5 @@
 "The repository keeps its own promises: what is generated is in step, and the package installs as described"
-import configparser, filecmp, importlib.util, json, re, shutil, subprocess, sys, zipfile
+import configparser, filecmp, importlib.util, json, re, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -60,13 +60,3 @@ def test_notebook_shows_its_results_and_no_secrets(repo, nb):
     outputs = json.dumps([c.get('outputs') for c in cells])
     assert any(c.get('outputs') for c in cells), 'no stored output'
     assert '"output_type": "error"' not in outputs and not re.search(r'(/home/|/root/|/tmp/|[A-Z]:\\\\\\\\Users)', outputs)
-
-def test_wheel_holds_the_library_and_nothing_else(repo, tmp_path):
-    src = tmp_path/'src'
-    shutil.copytree(repo, src, ignore=shutil.ignore_patterns('.git', '.venv', '__pycache__', 'build', 'dist', '*.egg-info'))
-    res = run(sys.executable, '-m', 'pip', 'wheel', '--no-deps', '-q', '-w', str(tmp_path), str(src), cwd=tmp_path)
-    assert res.returncode == 0, res.stderr
-    names = zipfile.ZipFile(next(tmp_path.glob('*.whl'))).namelist()
-    assert {n.split('/')[0].split('-')[0] for n in names} == {'recsys_course'}
-    modules = {p.name for p in (repo/'recsys_course').glob('*.py')}
-    assert {n.split('/')[1] for n in names if n.startswith('recsys_course/')} == modules
