@@ -38,6 +38,7 @@ The whole process holds the data as well."""),
     'implicit': ('(d) Implicit feedback', lambda: script('implicit_feedback'), ''),
     'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), ''),
     'hashing': ('(f) Hashing', lambda: script('hashing'), ''),
+    'pipeline': ('(g) The whole funnel', lambda: script('pipeline'), ''),
 }
 
 def cpu():
