@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['FullBatchMF', 'BiasedMF', 'ALS']
 
-# %% ../nbs/06_factorize.ipynb #09a0e1a5
+# %% ../nbs/06_factorize.ipynb #0dce4c6e
 from concurrent.futures import ThreadPoolExecutor
+import os
 
 import numpy as np, scipy.sparse as sp
 from fastcore.basics import patch
@@ -94,7 +95,7 @@ class _Factors:
         Q = self.item_factors/np.maximum(np.linalg.norm(self.item_factors, axis=1, keepdims=True), 1e-9)
         return Q[codes]@Q.T
 
-# %% ../nbs/06_factorize.ipynb #c425ee25
+# %% ../nbs/06_factorize.ipynb #8e630db8
 def _check_settings(settings):
     "Raise ValueError that names the first setting that is not above zero"
     for k,v in settings.items():
@@ -113,7 +114,10 @@ def _note(self:_Factors, bar, squares, n, **settings):
     self.losses.append(error)
     bar.set_postfix(rmse=f'{error:.4f}')
 
-def _progress(steps, name): return tqdm(steps, desc=name, disable=None, leave=False)
+def _progress(steps, name):
+    "A bar for what takes over a second where a person watches: in a terminal, or in a notebook open in Jupyter or Colab"
+    watched = {'JPY_SESSION_NAME','COLAB_RELEASE_TAG'} & set(os.environ)
+    return tqdm(steps, desc=name, disable=False if watched else None, leave=False, delay=1)
 
 # %% ../nbs/06_factorize.ipynb #bb31b9a2
 def _grouped(codes, n):

@@ -98,3 +98,13 @@ def test_published_splits(movielens):
         train, test = load_movielens('100k', path=movielens, fold=fold)
         errors.append(np.sqrt(np.mean((BiasedMF().fit(train).predict(test.df.user, test.df['item']) - test.df.rating)**2)))
     assert np.mean(errors) <= .910
+
+def test_a_bar_where_a_person_watches(monkeypatch):
+    "A terminal, Jupyter, Colab; here the error stream is none of them"
+    from recsys_course.factorize import _progress
+    for name in ('JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'): monkeypatch.delenv(name, raising=False)
+    assert _progress(range(3), 'x').disable
+    for name in ('JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'):
+        with monkeypatch.context() as m:
+            m.setenv(name, 'x')
+            assert not _progress(range(3), 'x').disable
