@@ -60,3 +60,11 @@ def test_notebook_shows_its_results_and_no_secrets(repo, nb):
     outputs = json.dumps([c.get('outputs') for c in cells])
     assert any(c.get('outputs') for c in cells), 'no stored output'
     assert '"output_type": "error"' not in outputs and not re.search(r'(/home/|/root/|/tmp/|[A-Z]:\\\\\\\\Users)', outputs)
+
+def test_results_of_the_readme_stand_in_the_benchmarks(repo):
+    text, bench = ((repo/p).read_text(encoding='utf-8') for p in ('README.md', 'benchmarks/README.md'))
+    rows = [l.split('|')[2:4] for l in re.search(r'^## Results\n(.*?)^## ', text, re.M | re.S)[1].splitlines() if l.startswith('| ')][1:]
+    figures = [f for here, there in rows for f in re.findall(r'(?<![\w`])\d[\d,]*\.?\d*(?!\w)', here + there)]
+    assert len(rows) >= 10 and len(figures) >= 25 and '?' not in str(rows)
+    measured = set(re.findall(r'\d[\d,]*\.?\d*', bench))
+    assert not [f for f in figures if f not in measured and f != '95'], 'run index.ipynb, then `make readme`'
