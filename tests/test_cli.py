@@ -267,7 +267,8 @@ def test_a_closed_pipe_and_an_interrupt_are_quiet(shop):
     p = subprocess.Popen([*SHELL, 'recommend', 'model', '--everyone', '-k', '60', '--json'], cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env_of())
     p.stdout.read(10); p.stdout.close()
     assert p.stderr.read() == b'' and p.wait(60) == 0
-    slow = "import time, recsys_course.cli as C; C._opened = lambda f: (print('now', flush=True), time.sleep(60)); C.main()"
+    # a shell that runs the tests in the background has its children ignore the interrupt
+    slow = "import signal, time, recsys_course.cli as C; signal.signal(signal.SIGINT, signal.default_int_handler); C._opened = lambda f: (print('now', flush=True), time.sleep(60)); C.main()"
     p = subprocess.Popen([sys.executable, '-c', slow, 'recommend', 'model', '--user', '1'], cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env_of())
     assert p.stdout.readline() == 'now\n'
     p.send_signal(signal.SIGINT)
