@@ -108,6 +108,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'recsys_course.bootstrap._user_vectors': ( 'bootstrap.html#_user_vectors',
                                                                                     'recsys_course/bootstrap.py'),
                                          'recsys_course.bootstrap._width': ('bootstrap.html#_width', 'recsys_course/bootstrap.py'),
+                                         'recsys_course.bootstrap._words': ('bootstrap.html#_words', 'recsys_course/bootstrap.py'),
                                          'recsys_course.bootstrap.average_taste_user': ( 'bootstrap.html#average_taste_user',
                                                                                          'recsys_course/bootstrap.py'),
                                          'recsys_course.bootstrap.average_user': ( 'bootstrap.html#average_user',

@@ -472,7 +472,11 @@ def warm_start(
     if _width(res) != Q.shape[1]: raise TypeError(f'a {type(model).__name__} keeps no user_factors and item_factors: take a factor model such as BiasedMF')
     return res
 
-# %% ../nbs/13_bootstrap.ipynb #039c1c11
+# %% ../nbs/13_bootstrap.ipynb #5ed0660f
+def _words(x):
+    "Flags of the words in a column, separated by `|`; text that is stored by pyarrow has one for the empty word, too"
+    return x.str.get_dummies('|').drop(columns='', errors='ignore')
+
 class _Features:
     "Rows of numbers for people or items: `columns` of a table, those it has"
     def __init__(self, info, columns):
@@ -480,7 +484,7 @@ class _Features:
         if not self.columns: raise ValueError(f'the table has no column {", ".join(columns)} (it has {", ".join(info.columns)})')
         for c in self.columns:
             if pd.api.types.is_numeric_dtype(info[c]): self.known[c] = float(info[c].mean()),float(info[c].std() or 1)
-            else: self.known[c] = info[c].str.get_dummies('|').mean()
+            else: self.known[c] = _words(info[c]).mean()
 
     def __call__(self, rows): # Table with some of the columns
         "shape (len(rows), d), zero for what is missing"
@@ -492,7 +496,7 @@ def _column(self:_Features, c, x):
     if isinstance(known, tuple):
         z = ((pd.to_numeric(x).astype(float) - known[0])/known[1]).to_numpy(na_value=np.nan)
         return np.nan_to_num(np.column_stack([z, z**2 - 1]))
-    words = x.fillna('').astype(str).str.get_dummies('|')
+    words = _words(x.fillna('').astype(str))
     new = sorted(set(words) - set(known.index))
     if new: raise ValueError(f'unknown {c} {new[0]!r}: known are {", ".join(known.index)}; leave it out if none fits')
     return np.where((x.isna() | (x == '')).to_numpy()[:,None], 0, words.reindex(columns=known.index, fill_value=0) - known)

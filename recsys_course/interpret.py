@@ -279,7 +279,7 @@ def _ends(
     order = pca.coords[c].sort_values(kind='stable').index
     return pd.DataFrame({'low end': _titles(order[:n], data).title.tolist(), 'high end': _titles(order[::-1][:n], data).title.tolist()})
 
-# %% ../nbs/10_interpret.ipynb #10e5f488
+# %% ../nbs/10_interpret.ipynb #e243ac60
 def _traits(
     ids,         # Raw item ids
     data,        # Interactions or a table of items
@@ -289,7 +289,7 @@ def _traits(
     "What is known of items apart from ratings: genres, year (its mean where unknown), and log of the number of ratings"
     info,res = _titles(ids, data),pd.DataFrame(index=ids)
     if 'genres' in info:
-        flags = info.genres.fillna('').astype(str).str.get_dummies('|').astype(float)
+        flags = info.genres.fillna('').astype(str).str.get_dummies('|').drop(columns='', errors='ignore').astype(float)
         res = flags.loc[:,(flags.sum() >= least) & (flags.sum() <= len(ids)-least)]
     if 'year' in info: res = res.assign(year=pd.to_numeric(info.year).astype(float))
     if counts is not None: res = res.assign(**{'ratings (log)': np.log(np.asarray(counts, float))})
