@@ -1,11 +1,14 @@
-import os, threading
+import importlib.util, os
 from pathlib import Path
 
-import psutil, pytest
+import pytest
 
 root = Path(__file__).resolve().parent.parent
 real = os.environ.get('RECSYS_COURSE_DATA')
 real = (root/real).resolve() if real else None
+
+spec = importlib.util.spec_from_file_location('measure', root/'benchmarks/measure.py')      # the benchmarks' own gauge
+measure = importlib.util.module_from_spec(spec); spec.loader.exec_module(measure)
 
 @pytest.fixture
 def repo(): return root
@@ -28,14 +31,4 @@ def offline(monkeypatch, tmp_path):
 @pytest.fixture
 def peak_growth():
     "A function: the result of `f()`, and by how many bytes the process grew at its highest while it ran"
-    def _measure(f):
-        me, done = psutil.Process(), threading.Event()
-        before = peak = me.memory_info().rss
-        def watch():
-            nonlocal peak
-            while not done.wait(.002): peak = max(peak, me.memory_info().rss)
-        t = threading.Thread(target=watch); t.start()
-        try: res = f()
-        finally: done.set(); t.join()
-        return res, max(peak, me.memory_info().rss) - before
-    return _measure
+    return lambda f: measure.peak_growth(f)[:2]
