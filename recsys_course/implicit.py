@@ -112,18 +112,18 @@ def sample_negatives(
     if len(full): raise ValueError(f'user {inter.users.decode(full[0])[0]!r} has every item that could be drawn: leave out such users ({len(np.unique(full)):,})')
     return _draw(seen, w, rows, int(n), np.random.default_rng(seed))
 
-# %% ../nbs/12_implicit.ipynb #e663b887
-@njit(nogil=True, fastmath=True, error_model='numpy')
-def _bpr_step(x, y, z, b, i, j, lr, reg):
-    "One step down the loss of a triple: user `x`, positive `y` (code i), negative `z` (code j), biases `b`; changes all in place"
+# %% ../nbs/12_implicit.ipynb #2516331e
+@njit(nogil=True, fastmath=True, error_model='numpy', inline='always')
+def _bpr_step(U, V, b, d, u, i, j, lr, reg):
+    "One step down the loss of a triple of codes: user u, positive i, negative j; changes U, V and b in place, `d` is room for a row"
     s = b[i] - b[j]
-    for k in range(len(x)): s += x[k]*(y[k] - z[k])
+    for k in range(len(d)):
+        d[k] = V[i,k] - V[j,k]
+        s += U[u,k]*d[k]
     g,keep = lr/(np.float32(1) + np.exp(s)),np.float32(1) - lr*reg
-    for k in range(len(x)):
-        xk,yk,zk = x[k],y[k],z[k]
-        x[k] = keep*xk + g*(yk - zk)
-        y[k] = keep*yk + g*xk
-        z[k] = keep*zk - g*xk
+    for k in range(len(d)): V[i,k] = keep*V[i,k] + g*U[u,k]
+    for k in range(len(d)): V[j,k] = keep*V[j,k] - g*U[u,k]
+    for k in range(len(d)): U[u,k] = keep*U[u,k] + g*d[k]
     b[i] = keep*b[i] + g
     b[j] = keep*b[j] - g
 
@@ -148,24 +148,60 @@ def _has(items, lo, hi, c):
         else: hi = mid
     return lo < end and items[lo] == c
 
-# %% ../nbs/12_implicit.ipynb #6d77da1a
+# %% ../nbs/12_implicit.ipynb #9bd327ba
+@njit(nogil=True, inline='always')
+def _bit(u, i, shift):
+    "Place of the pair's bit: a hash of 64-shift bits"
+    return (np.uint64(u)*np.uint64(0x9E3779B97F4A7C15) + np.uint64(i)*np.uint64(0xD1342543DE82EF95)) >> np.uint64(shift)
+
 @njit(nogil=True)
-def _triple(state, users, indptr, items, total, n_items, popular):
-    "User, an item the user has, and one the user has not (0: none found); `total`: running sum of the weights, or empty if all are the same"
-    e = np.searchsorted(total, _below(state, 2**32)/2**32*total[-1], side='right') if len(total) else _below(state, len(items))
+def _bloom(indptr, items):
+    "Bloom filter of the pairs in a csr matrix, 8 to 16 bits a pair: words of 64 bits, and the shift for `_bit`"
+    k = 6
+    while 1 << k < 8*len(items): k += 1
+    words = np.zeros(1 << (k-6), np.uint64)
+    for u in range(len(indptr)-1):
+        for e in range(indptr[u], indptr[u+1]):
+            h = _bit(u, items[e], 64-k)
+            words[h >> np.uint64(6)] |= np.uint64(1) << (h & np.uint64(63))
+    return words, 64-k
+
+@njit(nogil=True)
+def _may_have(words, shift, u, i):
+    "False: user u surely lacks item i"
+    h = _bit(u, i, shift)
+    return (words[h >> np.uint64(6)] >> (h & np.uint64(63))) & np.uint64(1) != 0
+
+@njit(nogil=True)
+def _first_above(total, x):
+    "Place of the first number of a sorted array that is above x"
+    lo,hi = 0,len(total)-1
+    while lo < hi:
+        mid = (lo + hi)//2
+        if total[mid] > x: hi = mid
+        else: lo = mid + 1
+    return lo
+
+# %% ../nbs/12_implicit.ipynb #2bd4df31
+@njit(nogil=True)
+def _triple(state, users, items, total, pool, words, shift, indptr, indices):
+    """A row (user, item) of the log, drawn by weight, and an item of `pool` that the user has not (0: none found);
+    `total`: running sum of the rows' weights, or None if all are the same"""
+    if total is None: e = _below(state, len(items))
+    else: e = _first_above(total, _below(state, 2**32)/2**32*total[-1])
     u,i = np.int64(users[e]),np.int64(items[e])
     for _ in range(100):
-        j = np.int64(items[_below(state, len(items))]) if popular else 1 + _below(state, n_items-1)
-        if not _has(items, indptr[u], indptr[u+1], j): return u, i, j
+        j = np.int64(pool[_below(state, len(pool))])
+        if not _may_have(words, shift, u, j) or not _has(indices, indptr[u], indptr[u+1], j): return u, i, j
     return u, i, np.int64(0)
 
 @njit(nogil=True, fastmath=True, error_model='numpy')
-def _bpr_steps(U, V, b, users, indptr, items, total, popular, n, lr, reg, seed):
+def _bpr_steps(U, V, b, users, items, total, pool, words, shift, indptr, indices, n, lr, reg, seed):
     "`n` steps of descent on triples drawn with `seed`; changes U, V and b in place"
-    state = np.array([seed], np.uint64)
+    state,d = np.array([seed], np.uint64),np.empty(U.shape[1], np.float32)
     for _ in range(n):
-        u,i,j = _triple(state, users, indptr, items, total, len(V), popular)
-        if j > 0: _bpr_step(U[u], V[i], V[j], b, i, j, lr, reg)
+        u,i,j = _triple(state, users, items, total, pool, words, shift, indptr, indices)
+        if j > 0: _bpr_step(U, V, b, d, u, i, j, lr, reg)
 
 # %% ../nbs/12_implicit.ipynb #119f5cf4
 class _Factors(Recommender):
@@ -204,7 +240,19 @@ def _cores(n_threads):
     "A number of threads; None: one for each core"
     return max(1, int(n_threads)) if n_threads is not None else len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-# %% ../nbs/12_implicit.ipynb #1bb038ff
+# %% ../nbs/12_implicit.ipynb #b88e0a6a
+def _deal(C, n, rng):
+    "Cuts between n groups of users (as rows of the log, about equally many), n heaps of item codes, and the heap of each row's item"
+    cards = rng.permutation(np.arange(1, C.shape[1], dtype=np.int32)) if n > 1 else np.arange(1, C.shape[1], dtype=np.int32)
+    heaps,of = [cards[s::n] for s in range(n)],np.zeros(C.shape[1], np.int32)
+    for s,h in enumerate(heaps): of[h] = s
+    return C.indptr[np.searchsorted(C.indptr, np.linspace(0, C.nnz, n+1))], heaps, of[C.indices]
+
+def _block(cuts, of, t, s):
+    "Rows of the log with users of group t and items of heap s"
+    return slice(None) if len(cuts) == 2 else cuts[t] + np.flatnonzero(of[cuts[t]:cuts[t+1]] == s)
+
+# %% ../nbs/12_implicit.ipynb #a241ed25
 class BPR(_Factors):
     "Factors and item biases that put what a user has above what the user has not; a weight says how often a pair is drawn"
     def __init__(self,
@@ -213,7 +261,7 @@ class BPR(_Factors):
         lr:float=.1,          # First step size; falls in a line to 0
         reg:float=.02,        # Regularisation of all that a triple touches
         how:str='uniform',    # Negatives: 'uniform' or 'popularity'
-        n_threads:int=1,      # With more than one, runs differ; None: all cores
+        n_threads:int=1,      # Another number draws other triples; None: one for each core that has 50,000 pairs to work on
         seed:int=42,          # For the start and the triples
     ):
         if how not in ('uniform','popularity'): raise ValueError(f"how={how!r} is not 'uniform' or 'popularity'")
@@ -225,22 +273,32 @@ class BPR(_Factors):
         C,rng = _positives(train),np.random.default_rng(self.seed)
         self._start(C, rng)
         self.item_bias = np.zeros(len(self.items), np.float32)
-        for e in range(self.n_epochs): self._epoch(C, rng, self.lr*(1 - e/self.n_epochs))
+        n = min(_cores(self.n_threads), len(self.items) - 1, C.nnz if self.n_threads else 1 + C.nnz//50_000)
+        log = np.repeat(np.arange(C.shape[0], dtype=np.int32), np.diff(C.indptr)),*_bloom(C.indptr, C.indices)
+        with ThreadPoolExecutor(n) as pool:
+            for e in range(self.n_epochs): self._epoch(C, log, n, np.float32(self.lr*(1 - e/self.n_epochs)), rng, map if n == 1 else pool.map)
         return self
 
     def vector_scores(self, vectors): # Shape (n, n_factors)
         "Dot products with all items, plus their biases"
         return super().vector_scores(vectors) + self.item_bias
 
-# %% ../nbs/12_implicit.ipynb #e54f4b69
+# %% ../nbs/12_implicit.ipynb #9c052949
 @patch
-def _epoch(self:BPR, C, rng, lr):
-    "As many triples as there are pairs, shared out among threads"
-    n,total = _cores(self.n_threads),np.cumsum(C.data, dtype=float) if np.ptp(C.data) else np.zeros(0)
-    users = np.repeat(np.arange(C.shape[0], dtype=np.int32), np.diff(C.indptr))
-    step = lambda size,seed: _bpr_steps(self.user_factors, self.item_factors, self.item_bias, users, C.indptr, C.indices, total,
-                                        self.how == 'popularity', size, np.float32(lr), np.float32(self.reg), seed)
-    _in_threads(step, [(C.nnz//n + (t < C.nnz % n), int(s)) for t,s in enumerate(rng.integers(1, 2**62, n))], n)
+def _epoch(self:BPR, C, log, n, lr, rng, pmap):
+    "As many triples as there are pairs, block by block; `pmap`: map, or that of a pool of `n` threads"
+    (users,words,shift),(cuts,heaps,of) = log,_deal(C, n, rng)
+    equal,whole = np.ptp(C.data) == 0,C.data.sum(dtype=float)
+    def descend(t, s, seed):
+        rows = _block(cuts, of, t, s)
+        w = C.data[rows].astype(float)
+        if not len(w): return
+        pool = heaps[s] if self.how == 'uniform' else C.indices[of == s]
+        b,size = self.item_bias.copy(),round(C.nnz*w.sum()/whole)
+        _bpr_steps(self.user_factors, self.item_factors, b, users[rows], C.indices[rows], None if equal else np.cumsum(w), pool, words, shift,
+                   C.indptr, C.indices, size, lr, np.float32(self.reg), seed)
+        self.item_bias[heaps[s]] = b[heaps[s]]
+    for r,seeds in enumerate(rng.integers(1, 2**62, (n,n)).tolist()): list(pmap(lambda t: descend(t, (t+r)%n, seeds[t]), range(n)))
 
 # %% ../nbs/12_implicit.ipynb #a24ea35f
 def _liked(model, history):

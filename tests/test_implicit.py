@@ -3,7 +3,7 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from fastcore.test import test_close as close
 
 from recsys_course.data import Interactions
-from recsys_course.implicit import BPR, EASE, ImplicitALS, _cholesky_rows, _draw, _ease_weights, _gram, _item_weights, _seen, sample_negatives, to_implicit
+from recsys_course.implicit import BPR, EASE, ImplicitALS, _block, _bloom, _cholesky_rows, _deal, _draw, _ease_weights, _gram, _item_weights, _may_have, _seen, sample_negatives, to_implicit
 from recsys_course.recommender import check_recommender
 
 MODELS = {'BPR': lambda **kw: BPR(8, 20, **kw), 'ImplicitALS': lambda **kw: ImplicitALS(8, 5, **kw), 'EASE': EASE}
@@ -57,12 +57,51 @@ def test_threads_change_nothing_in_als(log):
     a, b = (ImplicitALS(8, 5, n_threads=n).fit(log) for n in (1, 3))
     assert (a.user_factors == b.user_factors).all() and (a.item_factors == b.item_factors).all()
 
-def test_bpr_in_threads_learns_as_well():
-    check_recommender(lambda: BPR(8))
+@pytest.mark.parametrize('how', ['uniform', 'popularity'])
+def test_bpr_in_threads_repeats_itself_and_learns_as_well(how):
     log = random_log(200, 100, 4000)
-    one, many = (BPR(8, 40, n_threads=n).fit(log) for n in (1, 3))
-    both = np.corrcoef(one.scores(np.arange(1, 201)).ravel(), many.scores(np.arange(1, 201)).ravel())[0, 1]
-    assert np.isfinite(many.user_factors).all() and both > .5
+    one, many, again = (BPR(8, 40, how=how, n_threads=n).fit(log) for n in (1, 3, 3))
+    assert (many.user_factors == again.user_factors).all() and (many.item_factors == again.item_factors).all() and (many.item_bias == again.item_bias).all()
+    assert np.corrcoef(one.scores(np.arange(1, 201)).ravel(), many.scores(np.arange(1, 201)).ravel())[0, 1] > .5
+    small = BPR(8, 40, how=how, n_threads=None).fit(log)        # too little for a second thread
+    assert (small.item_factors == one.item_factors).all()
+
+def test_bpr_with_more_threads_than_items():
+    log = Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 3], item=[1, 2, 2, 3], rating=1)))
+    m = BPR(4, 5, n_threads=8).fit(log)
+    assert np.isfinite(m.scores(m.users.encode([1, 2, 3]))).all()
+    check_recommender(lambda: BPR(8, n_threads=2))
+
+@pytest.mark.parametrize('shape', [(1, 5, 4), (30, 20, 200), (300, 50, 2000)])
+@pytest.mark.parametrize('n', [1, 2, 5])
+def test_blocks_hold_every_row_once_and_share_nothing(shape, n):
+    C = random_log(*shape).csr()
+    users, seen = np.repeat(np.arange(C.shape[0]), np.diff(C.indptr)), np.zeros(C.nnz, int)
+    cuts, heaps, of = _deal(C, n, np.random.default_rng(0))
+    for r in range(n):
+        blocks = [np.arange(C.nnz)[_block(cuts, of, t, (t+r) % n)] for t in range(n)]
+        for t, rows in enumerate(blocks):
+            seen[rows] += 1
+            assert np.isin(C.indices[rows], heaps[(t+r) % n]).all()
+        for codes in (users, C.indices): assert sum(len(set(codes[rows])) for rows in blocks) == len(set(codes[np.concatenate(blocks)]))
+    assert (seen == 1).all() and (np.sort(np.concatenate(heaps)) == np.arange(1, C.shape[1])).all()
+
+def test_weights_share_out_the_triples_of_blocks():
+    log = random_log(60, 40, 1000)
+    weight = np.where(log.codes()[1] == 3, 50, 1)
+    def times(n):                                               # a tiny step: biases count how often an item was drawn
+        return BPR(4, 200, lr=1e-4, reg=0, n_threads=n).fit(Interactions.from_df(log.df.assign(rating=weight))).item_bias
+    one, many = times(1), times(3)
+    assert one.argmax() == many.argmax() == 3 and abs(many[3]/one[3] - 1) < .05
+
+def test_the_filter_forgets_no_pair():
+    for shape in ((5, 5, 12), (300, 200, 5000)):
+        C = random_log(*shape).csr()
+        words, shift = _bloom(C.indptr, C.indices)
+        has = C.toarray() > 0
+        maybe = np.array([[_may_have(words, shift, u, i) for i in range(C.shape[1])] for u in range(C.shape[0])])
+        assert maybe[has].all()
+    assert maybe[~has].mean() < .15
 
 def test_unknown_and_cold_rows_are_zero(log):
     cold = log._take((log.codes()[0] != 5) & (log.codes()[1] != 7))
