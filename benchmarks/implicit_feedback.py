@@ -100,7 +100,7 @@ def pairs(n_factors, threads):
     ours = lambda solver: lambda reg, train: ImplicitALS(n_factors, 15, alpha=2., reg=reg, solver=solver, n_threads=threads).fit(train)
     als_grids = (.005, .01, .02, .04), (1., 10., 100., 200.)
     return {'ALS, conjugate gradients': (15, ours('cg'), als, *als_grids, 1), 'ALS, Cholesky': (15, ours('cholesky'), lambda reg, train: als(reg, train, use_cg=False), *als_grids, 0),
-            'BPR': (20, lambda reg, train: BPR(n_factors, 20, lr=.05, reg=reg, n_threads=threads).fit(train), bpr, (.005, .01, .02, .04), (.01, .02, .04, .1), 1)}
+            'BPR': (20, lambda reg, train: BPR(n_factors, 20, lr=.05, reg=reg, n_threads=threads).fit(train), bpr, (.005, .01, .02, .04), (.02, .05, .1, .2), 1)}
 
 def best(make, grid, fit_part, valid, wrap):
     "The regularisation with the highest nDCG on `valid`"

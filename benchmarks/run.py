@@ -75,6 +75,7 @@ def section(name):
     return [f'## {title}', protocol, f'Load of the machine, other work included: {before} at the start, {load()} at the end ({os.cpu_count()} is all cores busy).', '', *rows, '']
 
 def main(names):
+    if unknown := [o for o in names if o not in SECTIONS]: sys.exit(f"no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
     lines = header()
     for name in SECTIONS: lines += section(name) if name in (names or SECTIONS) else written(SECTIONS[name][0])
     text = '\n'.join(lines).rstrip() + '\n'
