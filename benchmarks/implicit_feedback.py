@@ -19,15 +19,6 @@ from recsys_course.simulate import World
 METRICS = 'map', 'ndcg', 'precision', 'recall'
 PUBLISHED = {'BiVAE': (.146, .475, .412, .219), 'BPR': (.132, .442, .388, .213), 'SAR': (.111, .382, .331, .176), 'LightGCN': (.089, .420, .380, .144)}
 
-def split_each_user(inter, test=.25, seed=42):
-    "Random (train, test) with the same share of every user's rows: the draw of `python_stratified_split(seed=42)` for rows in this order"
-    u = inter.codes()[0]
-    order = np.lexsort((np.random.RandomState(seed).rand(len(u)), u))
-    n, rank = np.bincount(u), np.empty(len(u))
-    rank[order] = np.arange(1, len(u)+1) - np.repeat(np.cumsum(n) - n, n)
-    late = rank/n[u] > 1 - test
-    return inter._take(~late), inter._take(late)
-
 def figures(model, test):
     "MAP, nDCG, precision and recall at 10; all rows of test are relevant"
     return ranking_metrics(model, test, k=10, metrics=METRICS, relevant=0, n_boot=0).set_index('metric').value[list(METRICS)].to_numpy(float)
@@ -47,8 +38,8 @@ def settings(model): return ', '.join(f'{k}={getattr(model, k)}' for k in ('reg'
 def movielens(seeds=(42, 43, 44), split_seeds=(42, 1, 2)):
     "The published protocol: ours on its split (mean over seeds of the model), nDCG on two more splits, and what is published"
     inter = to_implicit(load_movielens('100k', path=os.environ.get('RECSYS_COURSE_DATA')))
-    splits = [split_each_user(inter, seed=s) for s in split_seeds]
-    fit_part, valid = split_each_user(splits[0][0], test=.1, seed=1)
+    splits = [inter.split('user_random', .25, s) for s in split_seeds]
+    fit_part, valid = splits[0][0].split('user_random', .1, seed=1)
     rows = []
     for name, grid in {'Popular': [lambda s: Popular()], **GRIDS}.items():
         make = chosen(grid, fit_part, valid)
@@ -109,8 +100,8 @@ def best(make, grid, fit_part, valid, wrap):
 def peer(n=1_000_000, n_users=10_000, n_items=5_000, n_factors=64, repeats=5):
     "ImplicitALS and BPR against implicit on the simulated world"
     inter = to_implicit(World(n_users=n_users, n_items=n_items).sample(n))
-    train, test = split_each_user(inter)
-    fit_part, valid = split_each_user(train, test=.1, seed=1)
+    train, test = inter.split('user_random', .25)
+    fit_part, valid = train.split('user_random', .1, seed=1)
     small = to_implicit(World().sample(5000))
     for m in (ImplicitALS(n_factors, 1), ImplicitALS(n_factors, 1, solver='cholesky'), BPR(n_factors, 1)): m.fit(small)      # compiled before the clock starts
     wraps, rows, regs = (lambda m, tr: m, lambda m, tr: Recommender.fit(Peer(m), tr)), [], {}

@@ -13,7 +13,6 @@ import numpy as np
 
 from measure import table
 
-from implicit_feedback import split_each_user
 from recsys_course.data import load_movielens
 from recsys_course.evaluate import ranking_metrics
 from recsys_course.implicit import EASE, ImplicitALS, to_implicit
@@ -56,20 +55,20 @@ def small(seed):
 def movielens(split_seeds=(42, 1, 2)):
     "MovieLens 100K, 75/25 by user, three splits"
     inter = to_implicit(load_movielens('100k', path=os.environ.get('RECSYS_COURSE_DATA')))
-    splits = [split_each_user(inter, seed=s) for s in split_seeds]
+    splits = [inter.split('user_random', .25, s) for s in split_seeds]
     return ['### MovieLens 100K, a quarter of each user\'s rows for test', '', *table(HEAD, [judged(f'split {s}', small(s).fit(tr), te) for s, (tr, te) in zip(split_seeds, splits)]), '']
 
 def worlds(seeds=(42, 1, 2)):
     "Simulated worlds of the size of MovieLens 100K"
     rows = []
     for s in seeds:
-        train, test = split_each_user(to_implicit(World(seed=s).sample()))
+        train, test = to_implicit(World(seed=s).sample()).split('user_random', .25)
         rows.append(judged(f'World(seed={s})', small(s).fit(train), test))
     return ['### Simulated worlds of 943 users, 1,682 items and 100,000 rows', '', *table(HEAD, rows), '']
 
 def speed(n_items=100_000, n_users=20_000, n=2_000_000, n_timed=1000):
     "A catalogue of 100,000 items: seconds to fit, milliseconds a user, nDCG"
-    train, test = split_each_user(to_implicit(World(n_users=n_users, n_items=n_items).sample(n)))
+    train, test = to_implicit(World(n_users=n_users, n_items=n_items).sample(n)).split('user_random', .25)
     als, start = ImplicitALS(n_threads=1), time.perf_counter()
     pipe = Pipeline({'als': Nearest(als), 'similar to recent': SimilarToRecent(als), 'popular': Popular(), 'new arrivals': NewArrivals()}, filters=[unavailable(train.items.ids[::50]), lambda d: d.year >= 1930],
                     order=[Diverse(.9), Cap(5)], weights={'als': 3}, n_candidates=300, n_each=200, n_rounds=1).fit(train)

@@ -458,7 +458,7 @@ def _alike(found, item, titles):
     rows = found.drop(columns='item').rename(columns=dict(similar='item'))
     return f'Like {titles.get(item, item)}\n' + _text(_with_titles(rows, 'item', titles)[['rank','item', *(['title'] if titles else []), 'score']])
 
-# %% ../nbs/91_cli.ipynb #43dab2ac
+# %% ../nbs/91_cli.ipynb #065b5e51
 def _picked(models, texts, seed):
     "Models by name, Popular first; settings are MODEL.NAME=VALUE"
     names = dict.fromkeys(_maker(n)[0] for n in ['Popular', *filter(None, models.split(','))])
@@ -487,7 +487,7 @@ def evaluate(
     models:str='Bias,ItemKNN,BiasedMF', # Names of models, separated by commas; Popular is always there
     metrics:str='rmse,ndcg,recall,coverage', # Of predictions: rmse, mae, within_half; of lists: precision, recall, ndcg, map, mrr, hit_rate, coverage, ...
     k:int=10,                           # Length of the lists
-    split:str='time',                   # time, random, user_time or leave_last
+    split:str='time',                   # time, random, user_time, user_random or leave_last
     test:float=.2,                      # Share of the rows to judge by
     relevant:float=None,                # Rating from which something counts as liked; default: 4
     set_:list[str]=None,                # A setting of a model, MODEL.NAME=VALUE; may be repeated

@@ -552,11 +552,11 @@ def _split_time(inter, test, seed):
     if not mask.any(): raise ValueError("all events happened at the same time, so there is no cut: split with how='random'")
     return mask
 
-# %% ../nbs/01_data.ipynb #1ad5b3f2
-def _last_of_each(inter, n_test):
-    "Mask of each user's last events, `n_test` of them for each user code"
-    u,t = inter.codes()[0],_times(inter)
-    order = np.lexsort((t, u))
+# %% ../nbs/01_data.ipynb #159ab56d
+def _last_of_each(inter, n_test, by):
+    "Mask of each user's last rows in the order of `by`, `n_test` of them for each user code"
+    u = inter.codes()[0]
+    order = np.lexsort((by, u))
     ends = np.cumsum(np.bincount(u, minlength=len(inter.users)))
     to_end = ends[u[order]] - np.arange(len(u))      # 1 for a user's last row
     mask = np.zeros(len(u), bool)
@@ -566,26 +566,32 @@ def _last_of_each(inter, n_test):
 def _split_user_time(inter, test, seed):
     "Each user's latest share of rows. Leaks what other users did later, not the user's own future"
     n = np.bincount(inter.codes()[0], minlength=len(inter.users))
-    return _last_of_each(inter, np.clip(np.floor(n*test + .5), 0, np.maximum(n-1, 0)))
+    return _last_of_each(inter, np.clip(np.floor(n*test + .5), 0, np.maximum(n-1, 0)), _times(inter))
+
+def _split_user_random(inter, test, seed):
+    "A random share of each user's rows, drawn as `python_stratified_split` of the `recommenders` library does. Leaks like 'random'"
+    n = np.bincount(inter.codes()[0], minlength=len(inter.users))
+    return _last_of_each(inter, np.minimum(n - np.floor(n*(1 - test) + 1e-9), np.maximum(n-1, 0)), np.random.RandomState(seed).rand(len(inter)))
 
 def _split_leave_last(inter, test, seed):
     "Each user's last row (users with one row stay in train). Leaks like 'user_time'; `test` is not used"
     n = np.bincount(inter.codes()[0], minlength=len(inter.users))
-    return _last_of_each(inter, (n > 1).astype(int))
+    return _last_of_each(inter, (n > 1).astype(int), _times(inter))
 
-_splits = dict(time=_split_time, random=_split_random, user_time=_split_user_time, leave_last=_split_leave_last)
+_splits = dict(time=_split_time, random=_split_random, user_time=_split_user_time, user_random=_split_user_random, leave_last=_split_leave_last)
 
-# %% ../nbs/01_data.ipynb #ec8cae59
+# %% ../nbs/01_data.ipynb #396ecb7b
 @patch
 def split(self:Interactions,
-    how:str='time',   # 'time', 'random', 'user_time' or 'leave_last'
+    how:str='time',   # 'time', 'random', 'user_time', 'user_random' or 'leave_last'
     test:float=0.2,   # Share of rows for test, between 0 and 1
-    seed:int=42,      # For 'random'
+    seed:int=42,      # For 'random' and 'user_random'
 )->tuple:             # (train, test), each `Interactions` with the vocabularies of `self`
     """Cut in two without losing or repeating a row.
 
     'time': latest rows of all, leaks nothing, newcomers appear in test only. 'random': leaks the future of users and items.
-    'user_time': each user's latest share, leaks what others did later. 'leave_last': each user's last row, leaks the same."""
+    'user_time': each user's latest share, leaks what others did later. 'leave_last': each user's last row, leaks the same.
+    'user_random': a random share of each user's rows, leaks as 'random' does."""
     if how not in _splits: raise ValueError(f"how={how!r} is not one of {', '.join(_splits)}")
     if not 0 < test < 1: raise ValueError(f"test={test!r} must be a share between 0 and 1")
     if len(self) < 2: raise ValueError(f"{len(self)} row cannot be split in two")

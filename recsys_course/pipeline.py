@@ -6,7 +6,7 @@
 __all__ = ['merge_candidates', 'Nearest', 'SimilarToRecent', 'NewArrivals', 'TwoTower', 'seen', 'unavailable', 'blocked',
            'age_rated', 'rule', 'TreeScorer', 'mmr', 'Diverse', 'Cap', 'Pin', 'Promote', 'Fresh', 'Pipeline']
 
-# %% ../nbs/15_pipeline.ipynb #d8587b64
+# %% ../nbs/15_pipeline.ipynb #8138a8a0
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from torch import nn
 from .data import Interactions
 from .implicit import _Factors,_check_weights,_has
 from .recommender import Recommender,_check_k,_cosine,_frame,_leave_out,_neighbours,_subclasses,_top
-from .retrieve import ANNIndex,_unit
+from .retrieve import ANNIndex,_item_table,_unit,_with_one
 
 # %% ../nbs/15_pipeline.ipynb #38f83d5e
 def _fuse(row, item, gen, rank, w, n=None, damp=60):
@@ -120,7 +120,7 @@ class _Shared(_Part):
         return _first(items, self.row[items], n)
     def _scores_of(self, codes, items): return self.row[items]
 
-# %% ../nbs/15_pipeline.ipynb #0b729f0a
+# %% ../nbs/15_pipeline.ipynb #672c47b3
 def _bare(o):
     "A copy without what is only needed to fit"
     o = copy(o)
@@ -128,16 +128,15 @@ def _bare(o):
     return o
 
 def _dot_tables(model):
-    "Vectors of users and items whose dot products are the model's scores"
-    if not (hasattr(model, 'user_factors') and hasattr(model, 'item_factors')): raise TypeError(f'a {type(model).__name__} has no vectors to index: use a factor model, such as ImplicitALS, BPR or TwoTower')
-    U,V = np.asarray(model.user_factors, np.float32),np.asarray(model.item_factors, np.float32)
-    b = getattr(model, 'item_bias', None)
-    return (U,V) if b is None else (np.column_stack([U, np.ones(len(U), np.float32)]), np.column_stack([V, np.asarray(b, np.float32)]))
+    "Vectors of users and items whose dot products are the model's scores, before its sigmoid; raises NotImplementedError or ValueError for models without"
+    U,V = _with_one(model.user_vectors(np.arange(len(model.users)))),_item_table(model)
+    used = V.any(0)
+    return U[:,used],V[:,used]
 
 class Nearest(_Factors):
-    "Candidates of a factor model by approximate search, without scoring every item"
+    "Candidates of a model by approximate search, without scoring every item"
     def __init__(self,
-        model:Recommender,   # With `user_factors` and `item_factors`: `ImplicitALS`, `BPR`, `TwoTower`
+        model:Recommender,   # With linear scores: `ImplicitALS`, `BPR`, `BiasedMF`, `TwoTower`, a `LearnerRecommender` of a `DotProductBias`
         effort:int=64,       # Of the search, as for `ANNIndex`
     ): self.model,self.effort = model,effort
 
@@ -161,7 +160,7 @@ class Nearest(_Factors):
         "Write what is needed to recommend; the inner model is left out"
         Recommender.save(_bare(self), folder)
 
-# %% ../nbs/15_pipeline.ipynb #aca030de
+# %% ../nbs/15_pipeline.ipynb #52e9950f
 @patch
 def _candidates(self:Nearest, codes, n, skip):
     "As for `Recommender`; asks for as many more as there are items to skip, rounded up to a power of two times n"
@@ -178,8 +177,8 @@ def _candidates(self:Nearest, codes, n, skip):
 
 @patch
 def _scores_of(self:_Factors, codes, items):
-    U,V = _dot_tables(self)
-    return np.einsum('nd,nmd->nm', U[codes], V[items])
+    s = np.einsum('nd,nmd->nm', self.user_factors[codes], self.item_factors[items])
+    return s + self.item_bias[items] if hasattr(self, 'item_bias') else s
 
 # %% ../nbs/15_pipeline.ipynb #5dfed797
 def _item_links(train, model, k):
@@ -882,16 +881,7 @@ class Pipeline(Recommender):
         self.budget_ms,self.holdout,self.n_rounds,self.max_rows,self.seed = _check_budget(budget_ms),holdout,_check_k(n_rounds),max_rows,seed
         self.merge_weights = _check_gen_weights(list(retrieve), weights)
 
-# %% ../nbs/15_pipeline.ipynb #a958d2c3
-def _hold_out(train, share, seed):
-    "Split off a random share of each user's rows (at least one is kept)"
-    u = train.codes()[0]
-    order = np.lexsort((np.random.default_rng(seed).random(len(u)), u))
-    n,rank = np.bincount(u),np.empty(len(u), int)
-    rank[order] = np.arange(len(u)) - np.repeat(np.cumsum(n) - n, n)
-    held = rank >= np.ceil(n[u]*(1 - share)).astype(int).clip(min=1)
-    return train._take(~held),train._take(held)
-
+# %% ../nbs/15_pipeline.ipynb #ceeea45a
 def _prepared(f, train): return (f if isinstance(f, _Filter) else rule(f, getattr(f, '__name__', 'rule').replace('<lambda>', 'rule'))).make(train)
 
 @patch
@@ -905,14 +895,14 @@ def fit(self:Pipeline, train): # Interactions to learn from
     self._steps = [o._prepare(train) for o in self.order]
     self._rules = [_prepared(o, train) for o in self.filters]
     self._ready = False
-    if self.scorer is not None: self._fit_scorer(train)
+    if self.scorer is not None and len(train) > 1: self._fit_scorer(train)
     self._settle(train)
     count = np.bincount(train.codes()[1], minlength=len(self.items))
     self.tail = np.empty(len(self.items), np.float32)
     self.tail[np.argsort(-count, kind='stable')] = 1/(np.arange(len(count)) + 2. + self.n_candidates + len(count))
     return self
 
-# %% ../nbs/15_pipeline.ipynb #6ad3ac07
+# %% ../nbs/15_pipeline.ipynb #19f596cc
 @patch
 def _settle(self:Pipeline, train):
     "Fit the generators, each model once, and look up the facts"
@@ -930,7 +920,7 @@ def _fit_scorer(self:Pipeline, train):
     "Fit the generators to a part, see what they retrieve, and whether it is among the rows held out; in rounds. From all this the scorer learns"
     rounds = []
     for k in range(self.n_rounds):
-        part,held = _hold_out(train, self.holdout, self.seed + k)
+        part,held = train.split('user_random', self.holdout, self.seed + k)
         self._settle(part)
         rounds.append(self._examples(held))
     X,y,w = (np.concatenate(o) for o in zip(*(o for o in rounds if len(o[1])))) if any(len(o[1]) for o in rounds) else rounds[0]

@@ -1,10 +1,10 @@
 "Bad input, budgets, fallbacks, filters that hold, memory, files, and an independent oracle for the whole funnel"
 import threading, time
 
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 
 from recsys_course.data import Interactions
-from recsys_course.implicit import EASE, ImplicitALS
+from recsys_course.implicit import BPR, EASE, ImplicitALS
 from recsys_course.pipeline import (Cap, Diverse, Fresh, Nearest, NewArrivals, Pin, Pipeline, Promote, SimilarToRecent, TreeScorer, TwoTower,
                                     age_rated, blocked, merge_candidates, mmr, rule, seen, unavailable)
 from recsys_course.recommender import Popular, Recommender, check_recommender
@@ -334,3 +334,23 @@ def test_better_than_its_retrieval_on_several_worlds():
         funnel, p._ready = f(), False
         lead.append(funnel - f())
     assert min(lead) > 0 and np.mean(lead) > .005
+
+def test_nearest_takes_every_model_with_linear_scores():
+    from recsys_course.factorize import BiasedMF
+    from recsys_course.learner import LearnerRecommender, collab_dls, collab_learner
+    from recsys_course.recommender import ItemKNN
+    inter = World(n_users=80, n_items=60).sample(2000)
+    def trained(train):
+        learn = collab_learner(collab_dls(train, holdout=0), n_factors=4)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)
+        return learn
+    codes, none = np.arange(1, 20), sp.csr_matrix((len(inter.users), len(inter.items)))
+    for model in (BPR(8, 5), ImplicitALS(8, 2), BiasedMF(n_factors=8, n_epochs=3), LearnerRecommender(trained)):
+        near = Nearest(model).fit(inter)
+        got, scores = near._candidates(codes, 10, none)
+        want = model.scores(codes)
+        want[:, 0] = -np.inf
+        best = -np.sort(-want, axis=1)[:, :10]
+        assert (np.take_along_axis(want, got, 1) >= best[:, -1:] - 1e-3).mean() > .95       # an approximate search may miss a few
+        assert all(np.corrcoef(s, w)[0, 1] > .95 for s, w in zip(near._scores_of(codes, got), np.take_along_axis(want, got, 1)))
+    with pytest.raises(NotImplementedError, match='ItemKNN has no user vectors'): Nearest(ItemKNN()).fit(inter)
