@@ -574,7 +574,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'recsys_course.hashing._room': ('hashing.html#_room', 'recsys_course/hashing.py'),
                                        'recsys_course.hashing._rotl': ('hashing.html#_rotl', 'recsys_course/hashing.py'),
                                        'recsys_course.hashing._scramble': ('hashing.html#_scramble', 'recsys_course/hashing.py'),
-                                       'recsys_course.hashing._sizes': ('hashing.html#_sizes', 'recsys_course/hashing.py'),
                                        'recsys_course.hashing._t_rotl': ('hashing.html#_t_rotl', 'recsys_course/hashing.py'),
                                        'recsys_course.hashing._t_scramble': ('hashing.html#_t_scramble', 'recsys_course/hashing.py'),
                                        'recsys_course.hashing._tensor_buckets': ( 'hashing.html#_tensor_buckets',

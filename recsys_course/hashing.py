@@ -31,7 +31,7 @@ def _finish(h):
     h = np.uint32((h ^ h >> np.uint32(13))*_F2)
     return np.uint32(h ^ h >> np.uint32(16))
 
-# %% ../nbs/14_hashing.ipynb #6e2b2d24
+# %% ../nbs/14_hashing.ipynb #1556148e
 @njit(nogil=True)
 def _murmur_bytes(data, start, stop, seed):
     "MurmurHash3 x86_32 of data[start:stop]"
@@ -43,16 +43,17 @@ def _murmur_bytes(data, start, stop, seed):
 
 @njit(nogil=True)
 def _hash_bytes(data, ends, seed, out):
-    for i in range(len(out)): out[i] = np.int32(_murmur_bytes(data, ends[i], ends[i+1], seed))
+    for i in range(len(out)): out[i] = np.int32(_murmur_bytes(data, ends[i]+1, ends[i+1], seed))
 
-def _hash_texts(texts, seed):
-    "Signed murmur hash of each text in a list, int64"
-    data,sizes,out = ''.join(texts).encode(),_sizes(texts),np.empty(len(texts), np.int64)
-    if len(data) != sizes.sum(): sizes = _sizes([o.encode() for o in texts])     # some letters take more than one byte
-    _hash_bytes(np.frombuffer(data, np.uint8), np.concatenate([[0], sizes.cumsum()]), seed, out)
+def _hash_texts(ids, seed):
+    "Signed murmur hash of the text of each id in a list, int64"
+    try: joined = '\0'.join(ids)
+    except TypeError: joined = '\0'.join(ids := [*map(str, ids)])                 # whole numbers among them
+    data,out = np.frombuffer((joined + '\0').encode(), np.uint8),np.empty(len(ids), np.int64)
+    ends = np.flatnonzero(data == 0)
+    if len(ends) != len(ids): ends = np.cumsum([len(o.encode()) + 1 for o in ids], dtype=np.int64) - 1      # a text has a 0 of its own
+    _hash_bytes(data, np.concatenate([[-1], ends]), seed, out)
     return out
-
-def _sizes(texts): return np.fromiter(map(len, texts), np.int64, len(texts))
 
 # %% ../nbs/14_hashing.ipynb #67909ad6
 _quads = np.frombuffer(b''.join(b'%04d' % i for i in range(10_000)), '<u4').astype(np.uint32)
@@ -134,7 +135,7 @@ def _in_threads(f, n, least=50_000):
     cuts = np.linspace(0, n, 4*k+1).astype(int).tolist()      # more slices than threads: whoever is free takes the next
     with ThreadPoolExecutor(k) as pool: list(pool.map(f, cuts[:-1], cuts[1:]))
 
-# %% ../nbs/14_hashing.ipynb #4298430d
+# %% ../nbs/14_hashing.ipynb #9d3e46fe
 @njit(nogil=True)
 def _to_buckets(hashes, n, out):
     "Signed hashes modulo n, at least 0: the quotient comes from a product in double precision, off by one at most"
@@ -162,7 +163,7 @@ def _modulo(arr, n):
 def _array_buckets(ids, n, seed, method):
     arr = _as_ids(ids)
     if method == 'modulo': return _modulo(arr, n)[()]
-    if arr.dtype == object: return (_hash_texts([*map(str, arr.ravel().tolist())], seed) % n).reshape(arr.shape)[()]
+    if arr.dtype == object: return (_hash_texts(arr.ravel().tolist(), seed) % n).reshape(arr.shape)[()]
     flat,out = arr.ravel(),np.empty(arr.size, np.int64)
     _in_threads(lambda a,b: _bucket_ints(flat[a:b], n, seed, *_room(256), np.empty(256, np.uint32), out[a:b]), len(flat))
     return out.reshape(arr.shape)[()]
