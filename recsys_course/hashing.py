@@ -31,7 +31,7 @@ def _finish(h):
     h = np.uint32((h ^ h >> np.uint32(13))*_F2)
     return np.uint32(h ^ h >> np.uint32(16))
 
-# %% ../nbs/14_hashing.ipynb #1556148e
+# %% ../nbs/14_hashing.ipynb #ace3666b
 @njit(nogil=True)
 def _murmur_bytes(data, start, stop, seed):
     "MurmurHash3 x86_32 of data[start:stop]"
@@ -45,15 +45,14 @@ def _murmur_bytes(data, start, stop, seed):
 def _hash_bytes(data, ends, seed, out):
     for i in range(len(out)): out[i] = np.int32(_murmur_bytes(data, ends[i]+1, ends[i+1], seed))
 
-def _hash_texts(ids, seed):
-    "Signed murmur hash of the text of each id in a list, int64"
-    try: joined = '\0'.join(ids)
-    except TypeError: joined = '\0'.join(ids := [*map(str, ids)])                 # whole numbers among them
-    data,out = np.frombuffer((joined + '\0').encode(), np.uint8),np.empty(len(ids), np.int64)
+def _joined(ids):
+    "The texts of a list of ids, with a 0 after each, as bytes; and -1 and where those zeros are"
+    try: text = '\0'.join(ids)
+    except TypeError: text = '\0'.join(ids := [*map(str, ids)])                   # whole numbers among them
+    data = np.frombuffer((text + '\0').encode(), np.uint8)
     ends = np.flatnonzero(data == 0)
     if len(ends) != len(ids): ends = np.cumsum([len(o.encode()) + 1 for o in ids], dtype=np.int64) - 1      # a text has a 0 of its own
-    _hash_bytes(data, np.concatenate([[-1], ends]), seed, out)
-    return out
+    return data, np.concatenate([[-1], ends])
 
 # %% ../nbs/14_hashing.ipynb #67909ad6
 _quads = np.frombuffer(b''.join(b'%04d' % i for i in range(10_000)), '<u4').astype(np.uint32)
@@ -100,7 +99,7 @@ def _hash_ints(ids, seed, spare, words, starts, out):
 
 def _room(n): return np.zeros(7, np.uint32),np.zeros((6, n), np.uint32),np.zeros(n, np.uint32)
 
-# %% ../nbs/14_hashing.ipynb #cd7bc2b4
+# %% ../nbs/14_hashing.ipynb #2dd0355a
 def _refuse(arr):
     "Raise TypeError that names the first id that is missing, or neither a whole number nor text"
     gone,flat = pd.isna(arr).ravel(),arr.ravel()
@@ -110,12 +109,13 @@ def _refuse(arr):
     if bad is not None: raise TypeError(f'id {bad} is {flat[bad]} ({type(flat[bad]).__name__}): ids are whole numbers or text; convert with .astype(int) or .astype(str)')
 
 def _as_ids(ids):
-    "int64 or uint64 array, or object array of text; raises TypeError for anything else"
+    "A flat array of int64 or uint64, or a list of text and whole numbers; and the shape. Raises TypeError for anything else"
     arr = np.asarray(ids)
-    if arr.dtype.kind in 'iu': return np.ascontiguousarray(arr, np.uint64 if arr.dtype == np.uint64 else np.int64).reshape(arr.shape)
+    if arr.dtype.kind in 'iu': return np.ascontiguousarray(arr, np.uint64 if arr.dtype == np.uint64 else np.int64).ravel(),arr.shape
     if not hasattr(ids, 'dtype'): arr = np.asarray(ids, object)    # NumPy would make floats of [2**63, -1], and cut text at a 0
-    if arr.dtype != object or not set(map(type, arr.ravel().tolist())) <= {int,str}: _refuse(arr)
-    return arr.astype(object, copy=False)
+    flat = arr.ravel().tolist()
+    if arr.dtype != object or not set(map(type, flat)) <= {int,str}: _refuse(arr)
+    return flat,arr.shape
 
 # %% ../nbs/14_hashing.ipynb #7399f6cc
 def _whole(name, value, low, high):
@@ -135,7 +135,7 @@ def _in_threads(f, n, least=50_000):
     cuts = np.linspace(0, n, 4*k+1).astype(int).tolist()      # more slices than threads: whoever is free takes the next
     with ThreadPoolExecutor(k) as pool: list(pool.map(f, cuts[:-1], cuts[1:]))
 
-# %% ../nbs/14_hashing.ipynb #9d3e46fe
+# %% ../nbs/14_hashing.ipynb #19bc6695
 @njit(nogil=True)
 def _to_buckets(hashes, n, out):
     "Signed hashes modulo n, at least 0: the quotient comes from a product in double precision, off by one at most"
@@ -153,20 +153,30 @@ def _bucket_ints(ids, n, seed, spare, words, starts, hashes, out):
         _hash_ints(ids[a:a+size], seed, spare, words, starts, some)
         _to_buckets(some, n, out[a:a+size])
 
-def _modulo(arr, n):
+def _modulo(ids, n):
     "Remainders of whole numbers; raises TypeError for text"
-    if arr.dtype != object: return (arr % arr.dtype.type(n)).astype(np.int64)
-    text = [o for o in arr.ravel() if isinstance(o, str)]
+    if not isinstance(ids, list): return (ids % ids.dtype.type(n)).astype(np.int64)
+    text = [o for o in ids if isinstance(o, str)]
     if text: raise TypeError(f"method='modulo' needs whole numbers, not {text[0]!r}: use 'murmur'")
-    return np.array([int(o) % n for o in arr.ravel()], np.int64).reshape(arr.shape)
+    return np.array([int(o) % n for o in ids], np.int64)
+
+def _murmur_ints(ids, n, seed):
+    out = np.empty(len(ids), np.int64)
+    _in_threads(lambda a,b: _bucket_ints(ids[a:b], n, seed, *_room(256), np.empty(256, np.uint32), out[a:b]), len(ids))
+    return out
+
+def _murmur_texts(ids, n, seed):
+    (data,ends),out = _joined(ids),np.empty(len(ids), np.int64)
+    def work(a, b):
+        _hash_bytes(data, ends[a:b+1], seed, out[a:b])
+        out[a:b] %= n
+    _in_threads(work, len(ids))
+    return out
 
 def _array_buckets(ids, n, seed, method):
-    arr = _as_ids(ids)
-    if method == 'modulo': return _modulo(arr, n)[()]
-    if arr.dtype == object: return (_hash_texts(arr.ravel().tolist(), seed) % n).reshape(arr.shape)[()]
-    flat,out = arr.ravel(),np.empty(arr.size, np.int64)
-    _in_threads(lambda a,b: _bucket_ints(flat[a:b], n, seed, *_room(256), np.empty(256, np.uint32), out[a:b]), len(flat))
-    return out.reshape(arr.shape)[()]
+    ids,shape = _as_ids(ids)
+    res = _modulo(ids, n) if method == 'modulo' else _murmur_texts(ids, n, seed) if isinstance(ids, list) else _murmur_ints(ids, n, seed)
+    return res.reshape(shape)[()]
 
 # %% ../nbs/14_hashing.ipynb #8745e038
 def hash_bucket(
