@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['app', 'train', 'recommend', 'similar', 'evaluate', 'lessons', 'demo', 'ask', 'main']
 
-# %% ../nbs/91_cli.ipynb #0a3e6951
+# %% ../nbs/91_cli.ipynb #ec8965e1
 from contextlib import contextmanager,redirect_stdout
-from functools import wraps
+from functools import partial,wraps
 from importlib import import_module
 from importlib.metadata import metadata
 from importlib.util import find_spec
@@ -243,11 +243,11 @@ def _keep(model, folder, about):
     new.write_text(json.dumps(about), encoding='utf-8')
     os.replace(new, Path(folder)/'about.json')
 
-# %% ../nbs/91_cli.ipynb #a1266a44
-_homes = {n:h for n,h in _models.items() if isinstance(h, str)} | {'LearnerRecommender':'learner'}
+# %% ../nbs/91_cli.ipynb #0b533f6a
+_homes = {n:h for n,h in _models.items() if isinstance(h, str)} | {'Pipeline':'pipeline', 'Nearest':'pipeline', 'LearnerRecommender':'learner'}
 
 def _opened(folder):
-    "Model and titles ({raw id: title}) of a folder that `train` wrote; raises FileNotFoundError, or ValueError for a damaged one"
+    "Model and titles ({raw id: title}) of a folder that `train` or a model's `save` wrote; raises FileNotFoundError, or ValueError for a damaged one"
     folder = Path(folder)
     if not (folder/'model.json').is_file(): raise FileNotFoundError(f'no saved model in {folder}: make one with recsys-course train DATA --out {folder}')
     try: return _opened_whole(folder)
@@ -259,9 +259,9 @@ def _opened_whole(folder):
     model = getattr(import_module(f'recsys_course.{_homes[name]}'), name).load(folder)
     if model.scores(model.users.encode(model.users.ids[:1])).shape != (1, len(model.items)): raise ValueError('its tables do not fit together')
     about = json.loads((folder/'about.json').read_text(encoding='utf-8')) if (folder/'about.json').is_file() else {}
-    titles = about.get('titles') or [None]*(len(model.items)-1)
+    titles = about.get('titles') or (getattr(model, 'titles', None) or [])[1:] or [None]*(len(model.items)-1)
     if len(titles) != len(model.items)-1: raise ValueError(f'{len(titles)} titles for {len(model.items)-1} items')
-    return model, {i:t for i,t in zip(model.items.ids.tolist(), titles) if t}
+    return model, {i:t for i,t in zip(model.items.ids.tolist(), titles) if isinstance(t, str) and t}
 
 # %% ../nbs/91_cli.ipynb #366e5789
 def _plain(o):
@@ -308,7 +308,7 @@ def _with_titles(df, column, titles):
     df.insert(df.columns.get_loc(column) + 1, 'title', [titles.get(i) for i in df[column].tolist()])
     return df
 
-# %% ../nbs/91_cli.ipynb #1a64ce8a
+# %% ../nbs/91_cli.ipynb #530cfc64
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=dict(help_option_names=['-h','--help'], max_content_width=100),
                   help='Recommender systems from ratings: learn with the lessons, use from the shell.')
 
@@ -322,7 +322,7 @@ def _typed(p, text):
     "How typer takes parameter `p`: `--user-col` for user_col, `-k` and `--k` for k, `--json` for json_"
     if p.default is p.empty: return typer.Argument(help=text)
     name = p.name.rstrip('_').replace('_', '-')
-    return typer.Option(p.default, *([f'-{name}'] if len(name) == 1 else []), f'--{name}', help=text)
+    return typer.Option(p.default, *([f'-{name}'] if len(name) == 1 else []), f'--{name}', help=text, metavar='<str>' if p.annotation == list[str] else None)
 
 def _command(*examples):
     "Make a function a command of `app`; help comes from its docments"
@@ -381,7 +381,7 @@ def _trained(facts, inter, as_json):
     _put(f"{facts['data']}\n{facts['model']} learned in {facts['seconds']:.1f} s and is saved in {facts['out']}\n"
          f"Next: recsys-course recommend {facts['out']} --user {inter.df.user.iloc[0]}")
 
-# %% ../nbs/91_cli.ipynb #4f2b0467
+# %% ../nbs/91_cli.ipynb #2399e249
 def _said(model, texts):
     "{raw item: rating} from texts such as '50=4'; without a rating, the best one"
     res,(low,high) = {},model.scale
@@ -407,7 +407,7 @@ def _lists(model, user, rated, everyone, k, only, seen):
 
 @_command('recommend model --user 196 -k 5', 'recommend model --user 196 --user 22 --json', 'recommend model --rated 50=5 --rated 181=4', 'recommend model --everyone --json > lists.json')
 def recommend(
-    model:Path,               # Folder that train wrote
+    model:Path,               # Folder that train, or the save of a fitted model, wrote
     user:list[str]=None,      # Id of a user; may be repeated
     rated:list[str]=None,     # What a newcomer thinks, ITEM=RATING, or ITEM for the best rating; may be repeated
     everyone:bool=False,      # Lists for all users
@@ -424,7 +424,7 @@ def recommend(
     one = recs.user.nunique() == 1
     _put((f'For {"a newcomer" if rated else f"user {recs.user.iloc[0]}"}\n' if one else '') + _text(recs[['user'][one:] + ['rank'] + [c for c in ('item','title','score') if c in recs]]))
 
-# %% ../nbs/91_cli.ipynb #d83b84ba
+# %% ../nbs/91_cli.ipynb #a8e3b5ee
 def _by_title(model, titles, text):
     "Raw id of the most rated item whose title holds `text`; raises KeyError if there is none"
     import numpy as np, pandas as pd
@@ -438,7 +438,7 @@ def _by_title(model, titles, text):
 
 @_command('similar model --item 50', 'similar model --title "star wars" -k 5 --json')
 def similar(
-    model:Path,               # Folder that train wrote
+    model:Path,               # Folder that train, or the save of a fitted model, wrote
     item:list[str]=None,      # Id of an item; may be repeated
     title:str=None,           # Part of a title instead
     k:int=10,                 # How many items
@@ -648,7 +648,7 @@ def _welcome(model, rest, truth, k, seed):
     answers = {i:r for i,r in asked.items() if r != 'not seen'}
     return asked, answers, ColdStart(model, rest).recommend(history=answers, k=k)
 
-# %% ../nbs/91_cli.ipynb #e0bccec3
+# %% ../nbs/91_cli.ipynb #58571e89
 def _funnel(inter, seed):
     "A fitted pipeline: generators, trees, and a diverse order where genres are known"
     from recsys_course.implicit import ImplicitALS
@@ -659,9 +659,8 @@ def _funnel(inter, seed):
     order = [Diverse()] if inter.item_info is not None and 'genres' in inter.item_info else []
     return Pipeline(retrieve, order=order, n_candidates=100, n_rounds=1, max_rows=40_000, seed=seed).fit(inter)
 
-def _said_of_funnel(pipe, user, k, flow):
+def _said_of_funnel(user, flow, why):
     "What each stage lets through, and why each item is on the list"
-    why = pipe.explain(user, k)
     why = why.assign(title=[_cut(t or str(i), 38) for t,i in zip(why.title, why['item'])])[['rank','title','generators','rule']]
     through = ', '.join(f'{r.Index} {r.into:.0f}→{r.out:.0f}' for r in flow.itertuples() if r.into != r.out)
     return f'The funnel (lesson 15) for user {user}\nItems: {through}\n{_text(why)}'
@@ -701,7 +700,7 @@ def _check_figure(path):
     if path.suffix.lower() not in ('.png','.svg','.pdf','.jpg'): raise ValueError(f'--out {path}: take a name that ends in .png, .svg, .pdf or .jpg')
     if not path.parent.is_dir(): raise FileNotFoundError(f'--out {path}: no folder {path.parent}')
 
-# %% ../nbs/91_cli.ipynb #f7e9f5e4
+# %% ../nbs/91_cli.ipynb #926c79e4
 def _one_thread():
     "Keep PyTorch and BLAS to one thread: for small work, threads that wait for each other on a busy machine cost more than they give"
     import_module('recsys_course.learner')                  # loads what is to be limited
@@ -716,11 +715,9 @@ def _typical(inter):
 def _said_of_errors(errors):
     return 'Test error (RMSE in stars, lower is better)\n' + '\n'.join(f'  {name:<28} {e:.3f}' for name,e in errors.items())
 
-def _said_of_neighbours(inter, model):
+def _said_of_neighbours(inter, near):
     "What is similar to the most rated item"
-    famous = inter.df['item'].value_counts().index[0]
-    near = model.similar_items(famous, 5)
-    return f'Similar to {_titles(inter, [famous])[0]}\n' + '\n'.join(f'  {s:.2f}  {t}' for s,t in zip(near.score, _titles(inter, near.similar)))
+    return f"Similar to {_titles(inter, near['item'][:1])[0]}\n" + '\n'.join(f'  {s:.2f}  {t}' for s,t in zip(near.score, _titles(inter, near.similar)))
 
 def _said_of_newcomer(inter, who, truth, asked, answers, recs):
     "Answers beside the list, with what the newcomer thinks of it where that is known"
@@ -731,27 +728,48 @@ def _said_of_newcomer(inter, who, truth, asked, answers, recs):
     tail = f'Of the list, {len(met)} were rated by the newcomer elsewhere (? is unknown)' + (f': {sum(met)/len(met):.2f} on average, {sum(truth.values())/len(truth):.2f} over all' if met else '')
     return f'{head}\n{_text(_columns_of(answers=_starred(inter, answers, answers.values()), recommended_with_own_rating=list_))}\n{tail}'
 
-# %% ../nbs/91_cli.ipynb #69709fa5
-def _paragraphs(inter, user, k, seed, out, tick):
-    "What the demo says, paragraph by paragraph"
+# %% ../nbs/91_cli.ipynb #5b9e6666
+def _findings(inter, user, k, seed, out, tick):
+    "What the demo finds out, and draws"
     errors = _errors(inter, seed, tick)
     new,rest = _left_out(inter, user)
     tick('learning from everybody else'); model = _build('BiasedMF', seed=seed)[2].fit(rest)
-    recs = model.recommend(user, k)
+    recs,near = model.recommend(user, k),model.similar_items(inter.df['item'].value_counts().index[0], 5)
     tick('asking a newcomer'); truth = dict(zip(*(inter.history(new)[c].tolist() for c in ('item','rating'))))
     met = _welcome(model, rest, truth, k, seed)
     tick('building the funnel'); pipe = _funnel(rest, seed)
     tick('drawing'); _,flow = _figure(inter, errors, pipe, user, recs, out)
-    return [_said_of_errors(errors), f'User {user}, by BiasedMF\n{_text(_beside(inter, user, recs, k))}', _said_of_neighbours(inter, model),
-            _said_of_newcomer(inter, new, truth, *met), _said_of_funnel(pipe, user, k, flow), f'Figure: {out}']
+    return dict(errors=errors, user=user, recommended=recs, similar=near, newcomer=(new,truth,*met), funnel=flow, explained=pipe.explain(user, k), figure=str(out))
 
-@_command('demo', 'demo --user 196 -k 5', 'demo --data world --seed 7')
+def _paragraphs(inter, F):
+    "The findings for people"
+    liked = _beside(inter, F['user'], F['recommended'], len(F['recommended']))
+    return [_said_of_errors(F['errors']), f"User {F['user']}, by BiasedMF\n{_text(liked)}", _said_of_neighbours(inter, F['similar']),
+            _said_of_newcomer(inter, *F['newcomer']), _said_of_funnel(F['user'], F['funnel'], F['explained']), f"Figure: {F['figure']}"]
+
+def _titled(inter, df, column='item'):
+    "The table with full titles"
+    return _with_titles(df, column, dict(zip(inter.items.ids.tolist(), _title_list(inter) or [])))
+
+def _answered(inter, answers):
+    "{raw item: rating} as a table with titles"
+    import pandas as pd
+    return _titled(inter, pd.DataFrame(dict(item=list(answers), rating=list(answers.values()))))
+
+def _for_programs(inter, F):
+    "The findings for JSON"
+    who,_,_,answers,recs = F['newcomer']
+    return F | dict(recommended=_titled(inter, F['recommended']), similar=_titled(inter, F['similar'], 'similar'), funnel=F['funnel'].reset_index(),
+                    newcomer=dict(user=who, answers=_answered(inter, answers), recommended=_titled(inter, recs)))
+
+@_command('demo', 'demo --user 196 -k 5', 'demo --data world --seed 7', 'demo --json')
 def demo(
     user:str=None,                        # Whom to recommend to: a user id. Default: one with a typical number of ratings
     k:int=10,                             # How many items
     data:str=None,                        # As for train. Default: MovieLens 100K where it can be had, otherwise a simulated world
     seed:int=42,                          # Seed of the split, the models and the simulated world
     out:Path='recommendations.png',       # Where to save the figure
+    json_:bool=False,                     # Print JSON
 ):
     "See the course in half a minute: errors, lists, a newcomer, the funnel, a figure."
     from recsys_course.recommender import _check_k
@@ -759,32 +777,36 @@ def demo(
     with _progress(9) as tick, _one_thread():
         tick('loading ratings'); inter,line = _load(data or 'course', seed)
         user = _typical(inter) if user is None else _raw_id(inter.users, user)
-        paragraphs = _paragraphs(inter, user, k, seed, out, tick)
-    _put('\n\n'.join([line, *paragraphs]))
+        found = _findings(inter, user, k, seed, out, tick)
+    _put(json.dumps(_plain(dict(data=line) | _for_programs(inter, found))) if json_ else '\n\n'.join([line, *_paragraphs(inter, found)]))
 
-# %% ../nbs/91_cli.ipynb #47d3abb5
-def _line(prompt):
-    "A line typed after `prompt`; raises EOFError at the end of input"
-    print(prompt, end='', flush=True)
+# %% ../nbs/91_cli.ipynb #21355f86
+def _line(prompt, to=None):
+    "A line typed after `prompt`, which is written to the file `to`; raises EOFError at the end of input"
+    print(prompt, end='', file=to, flush=True)
     text = sys.stdin.readline()
     if not text: raise EOFError
     return text.strip()
 
-@_command('ask', 'ask -n 4 --data latest-small')
+@_command('ask', 'ask -n 4 --data latest-small', 'ask --json > list.json')
 def ask(
     n:int=8,              # How many ratings to ask for
     k:int=10,             # How many items
     data:str=None,        # As for demo
     seed:int=42,          # Seed of the model and of the simulated world
+    json_:bool=False,     # Print JSON; the questions go to the error stream
 ):
     "Rate a few items, and get recommendations as somebody the model has never met."
     from recsys_course.bootstrap import ColdStart,Questionnaire
     inter,line = _load(data or 'course', seed)
-    _put(line)
+    to = sys.stderr if json_ else None
+    show = partial(print, file=to, flush=True)
+    show(line)
     model = _build('BiasedMF', seed=seed)[2].fit(inter)
-    said = Questionnaire(model, inter, n=n, seed=seed).ask(input=_line).answers
+    said = Questionnaire(model, inter, n=n, seed=seed).ask(input=partial(_line, to=to), print=show).answers
     answers = {i:r for i,r in said.items() if r == r}                    # not seen is NaN
     recs = ColdStart(model, inter).recommend(history=answers, k=k)
+    if json_: return _put(json.dumps(_plain(dict(data=line, answers=_answered(inter, answers), remedy=recs.attrs['remedy'], recommended=_titled(inter, recs)))))
     _put(f'\nRecommended ({recs.attrs["remedy"]}, {len(answers)} answers)\n' + '\n'.join(f'  {r:>2}. {t}' for r,t in zip(recs['rank'], _titles(inter, recs['item']))))
 
 # %% ../nbs/91_cli.ipynb #62fedfff
