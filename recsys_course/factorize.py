@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FullBatchMF', 'BiasedMF', 'ALS']
 
-# %% ../nbs/06_factorize.ipynb #0dce4c6e
+# %% ../nbs/06_factorize.ipynb #dcab60df
 from concurrent.futures import ThreadPoolExecutor
-import os
+import math,os
 
 import numpy as np, scipy.sparse as sp
 from fastcore.basics import patch
@@ -202,14 +202,30 @@ def _walk_order(
     if u.max() < size: return rows
     return rows[np.argsort((u//size).astype(np.uint16)[rows], kind='stable')]     # 16 bits: NumPy then sorts by counting
 
-# %% ../nbs/06_factorize.ipynb #9082c4a2
-def _walk(data, tables, rates, n_threads):
-    "One epoch, each thread on its share of the rows; returns the sum of squared errors"
-    if n_threads == 1: return _sgd(*data, *tables, *rates)
-    parts = zip(*(np.array_split(o, n_threads) for o in data))
-    with ThreadPoolExecutor(n_threads) as ex: return sum(ex.map(lambda part: _sgd(*part, *tables, *rates), parts))
+# %% ../nbs/06_factorize.ipynb #bf520752
+def _groups(codes, n):
+    "Group of each code, in n ranges of codes with about equally many rows"
+    upto = np.cumsum(np.bincount(codes))
+    return ((upto - 1)*n//len(codes)).clip(0).astype(np.uint16)[codes]
 
-# %% ../nbs/06_factorize.ipynb #184ee382
+def _blocks(
+    u, i,       # Codes, shape (n,)
+    n_threads,
+):              # Order of the rows, shape (n,), and n_threads**2 + 1 places: block b is order[ends[b]:ends[b+1]]
+    "Rows by round and, within a round, by thread; at most 256 threads"
+    if n_threads == 1: return slice(None),np.array([0,len(u)])
+    t,s = _groups(u, n_threads),_groups(i, n_threads)
+    block = (s + n_threads - t) % n_threads*n_threads + t
+    return np.argsort(block, kind='stable'), np.append(0, np.cumsum(np.bincount(block, minlength=n_threads**2)))
+
+def _walk(data, ends, tables, rates):
+    "One epoch over rows in blocks, the blocks of a round side by side; returns the sum of squared errors"
+    n = math.isqrt(len(ends) - 1)
+    if n == 1: return _sgd(*data, *tables, *rates)
+    part = lambda b: _sgd(*(o[ends[b]:ends[b+1]] for o in data), *tables, *rates)
+    with ThreadPoolExecutor(n) as ex: return sum(sum(ex.map(part, range(r*n, r*n + n))) for r in range(n))
+
+# %% ../nbs/06_factorize.ipynb #adfdf52b
 class BiasedMF(_Factors, Recommender):
     "Mean, offsets and factors, learned one rating at a time"
     def __init__(self,
@@ -223,7 +239,7 @@ class BiasedMF(_Factors, Recommender):
         init:float=.02,          # Spread of the random factors at the start
         holdout:float=0.,        # Share of train to stop early by; 0: all epochs on all of train
         patience:int=2,          # Epochs to wait for a better error on that share
-        n_threads:int=1,         # More: faster on large data, and no longer the same bit for bit
+        n_threads:int=1,         # More: faster on large data; another number walks in another order
         seed:int=42,             # Makes the start and the order of the ratings
     ):
         _check_settings(dict(n_factors=n_factors, n_epochs=n_epochs, lr=lr, lr_bias=lr_bias, init=init, n_threads=n_threads))
@@ -257,15 +273,16 @@ def _rates(self:BiasedMF, left):
     "Steps and pulls on this scale of ratings, when a share `left` of the steps is left"
     return tuple(np.float32(o) for o in (self.lr*left/self._unit, self.reg*self._unit, self.lr_bias*left, self.reg_bias))
 
-# %% ../nbs/06_factorize.ipynb #19832a9d
+# %% ../nbs/06_factorize.ipynb #8002eedd
 @patch
 def _learn(self:BiasedMF, data, held, steps):
     "An epoch for each of `steps`, until the error on `held` stops falling"
     u,i,r = data
-    data,self.losses,self.held_losses,best = (u, i, r - np.float32(self.mean)),[],[],None
+    order,ends = _blocks(u, i, min(self.n_threads, 256))
+    data,self.losses,self.held_losses,best = (u[order], i[order], r[order] - np.float32(self.mean)),[],[],None
     with _progress(steps, 'BiasedMF') as bar:
         for left in bar:
-            self._note(bar, _walk(data, self._tables, self._rates(left), self.n_threads), len(r), lr=self.lr, lr_bias=self.lr_bias)
+            self._note(bar, _walk(data, ends, self._tables, self._rates(left)), len(r), lr=self.lr, lr_bias=self.lr_bias)
             if len(held[2]): best = self._best_so_far(held, best)
             if best and len(self.held_losses) - best[0] >= self.patience: break
         if not all(np.isfinite(t).all() for t in self._tables): self._note(bar, np.nan, 1, lr=self.lr, lr_bias=self.lr_bias)

@@ -135,7 +135,7 @@ def _in_threads(f, n, least=50_000):
     cuts = np.linspace(0, n, 4*k+1).astype(int).tolist()      # more slices than threads: whoever is free takes the next
     with ThreadPoolExecutor(k) as pool: list(pool.map(f, cuts[:-1], cuts[1:]))
 
-# %% ../nbs/14_hashing.ipynb #19bc6695
+# %% ../nbs/14_hashing.ipynb #54a09251
 @njit(nogil=True)
 def _to_buckets(hashes, n, out):
     "Signed hashes modulo n, at least 0: the quotient comes from a product in double precision, off by one at most"
@@ -167,10 +167,10 @@ def _murmur_ints(ids, n, seed):
 
 def _murmur_texts(ids, n, seed):
     (data,ends),out = _joined(ids),np.empty(len(ids), np.int64)
-    def work(a, b):
+    def _part(a, b):
         _hash_bytes(data, ends[a:b+1], seed, out[a:b])
         out[a:b] %= n
-    _in_threads(work, len(ids))
+    _in_threads(_part, len(ids))
     return out
 
 def _array_buckets(ids, n, seed, method):

@@ -283,13 +283,13 @@ class BPR(_Factors):
         "Dot products with all items, plus their biases"
         return super().vector_scores(vectors) + self.item_bias
 
-# %% ../nbs/12_implicit.ipynb #9c052949
+# %% ../nbs/12_implicit.ipynb #d6355b61
 @patch
 def _epoch(self:BPR, C, log, n, lr, rng, pmap):
     "As many triples as there are pairs, block by block; `pmap`: map, or that of a pool of `n` threads"
     (users,words,shift),(cuts,heaps,of) = log,_deal(C, n, rng)
     equal,whole = np.ptp(C.data) == 0,C.data.sum(dtype=float)
-    def descend(t, s, seed):
+    def _descend(t, s, seed):
         rows = _block(cuts, of, t, s)
         w = C.data[rows].astype(float)
         if not len(w): return
@@ -298,7 +298,7 @@ def _epoch(self:BPR, C, log, n, lr, rng, pmap):
         _bpr_steps(self.user_factors, self.item_factors, b, users[rows], C.indices[rows], None if equal else np.cumsum(w), pool, words, shift,
                    C.indptr, C.indices, size, lr, np.float32(self.reg), seed)
         self.item_bias[heaps[s]] = b[heaps[s]]
-    for r,seeds in enumerate(rng.integers(1, 2**62, (n,n)).tolist()): list(pmap(lambda t: descend(t, (t+r)%n, seeds[t]), range(n)))
+    for r,seeds in enumerate(rng.integers(1, 2**62, (n,n)).tolist()): list(pmap(lambda t: _descend(t, (t+r)%n, seeds[t]), range(n)))
 
 # %% ../nbs/12_implicit.ipynb #a24ea35f
 def _liked(model, history):

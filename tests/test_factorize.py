@@ -2,7 +2,7 @@
 import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions, load_movielens
-from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
+from recsys_course.factorize import ALS, BiasedMF, FullBatchMF, _blocks
 from recsys_course.recommender import Bias
 from recsys_course.simulate import World
 
@@ -39,13 +39,33 @@ def test_user_without_ratings_in_train(make, split):
     assert not model.user_factors[0].any() and not model.item_factors[0].any()
     assert np.isfinite(model.fold_in({}).view(np.ndarray)).all()
 
-@pytest.mark.parametrize('make', [FullBatchMF, BiasedMF, ALS, lambda: ALS(n_threads=2), lambda: ALS(w0=.1)])
+@pytest.mark.parametrize('make', [FullBatchMF, BiasedMF, lambda: BiasedMF(n_threads=3), ALS, lambda: ALS(n_threads=2), lambda: ALS(w0=.1)])
 def test_same_seed_same_bits(make, split):
     a, b = make().fit(split[0]), make().fit(split[0])
     for t in ('user_factors', 'item_factors', 'user_bias', 'item_bias'): assert (getattr(a, t) == getattr(b, t)).all(), t
     assert a.user_factors.dtype == a.scores(np.array([1])).dtype == np.float32
 
 def test_other_seed_other_bits(split): assert (BiasedMF(seed=1).fit(split[0]).user_factors != BiasedMF(seed=2).fit(split[0]).user_factors).any()
+
+@pytest.mark.parametrize('n_rows', [1, 7, 5000])
+@pytest.mark.parametrize('n', [1, 2, 3, 8, 256])
+def test_blocks_hold_every_row_once_and_share_nothing(n_rows, n):
+    rng = np.random.default_rng(0)
+    u, i = (1 + np.minimum(rng.geometric(p, n_rows), m) for p, m in ((.02, 300), (.05, 90)))     # some have far more rows than others
+    order, ends = _blocks(u, i, n)
+    order = np.arange(n_rows)[order]
+    assert sorted(order) == list(range(n_rows)) and ends[0] == 0 and ends[-1] == n_rows and len(ends) == n*n + 1 and (np.diff(ends) >= 0).all()
+    for r in range(n):
+        blocks = [order[ends[b]:ends[b+1]] for b in range(r*n, r*n + n)]
+        for codes in (u, i): assert sum(len(set(codes[b])) for b in blocks) == len(set(codes[np.concatenate(blocks)]))
+    if n_rows == 5000 and n == 2: assert np.diff(ends).min() > 900                               # shares are fair
+    if n > 1: assert all((np.diff(order[ends[b]:ends[b+1]]) > 0).all() for b in range(n*n))      # and keep the order of the walk
+
+def test_threads_learn_the_same(split):
+    train, test = split
+    error = lambda m: np.sqrt(np.mean((m.fit(train).predict(test.df.user, test.df['item']) - test.df.rating)**2))
+    one, many = error(BiasedMF()), error(BiasedMF(n_threads=4))
+    assert abs(one - many) < .01 and BiasedMF(n_threads=4).fit(train).losses == pytest.approx(BiasedMF().fit(train).losses, rel=.02)
 
 @pytest.mark.parametrize('make', [lambda: BiasedMF(lr=1.), lambda: BiasedMF(lr=20.), lambda: BiasedMF(lr_bias=3.), lambda: BiasedMF(lr=1., n_epochs=1), lambda: BiasedMF(reg=50.), lambda: FullBatchMF(lr=50.)])
 def test_unstable_settings_are_an_error(make, split):
