@@ -513,14 +513,14 @@ def load_kaggle(
     if marker is None: raise ValueError(f"{dataset} is no MovieLens release: name one of its files with file=, from {sorted(names)[:10]}")
     return _from_release(_zip_folder(to, marker), marker, dataset)
 
-# %% ../nbs/01_data.ipynb #a2a4273d
+# %% ../nbs/01_data.ipynb #329ea908
 def load_course_data(
     name:str=None,        # A MovieLens release, or 'world' for the simulated one; None: $RECSYS_COURSE_DATASET or '100k'
     path=None,            # Folder to look in first
     download:bool=True,   # Download MovieLens if it is not on this machine?
     seed:int=42,          # Seed of the simulated world
 )->Interactions:
-    "MovieLens where it can be had, otherwise the simulated world; prints one line that says which"
+    "MovieLens where it can be had, otherwise the simulated world; prints one line that says which. The checks in the lessons are for '100k' and 'world'"
     name = name or os.environ.get('RECSYS_COURSE_DATASET') or '100k'
     why = ''
     if name != 'world':
