@@ -161,10 +161,10 @@ def _load(data, seed=42, cols=None, items=None, users=None, duplicates='error'):
     else: inter = _from_file(path, cols or {n:n for n in ('user','item','rating','timestamp')}, items, users, duplicates)
     return inter, str(inter)
 
-# %% ../nbs/91_cli.ipynb #d53637e4
+# %% ../nbs/91_cli.ipynb #54a7c30e
 def _network(use_nn, n_epochs, bs, seed, **settings):
     "A recommender that trains one of the networks of lesson 08 when it is fitted"
-    from recsys_course.factorize import _check_settings
+    from recsys_course.recommender import _check_settings
     from recsys_course.learner import LearnerRecommender,collab_dls,collab_learner
     _check_settings(dict(n_epochs=n_epochs, bs=bs))
     def _train(train):

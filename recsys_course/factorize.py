@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FullBatchMF', 'BiasedMF', 'ALS']
 
-# %% ../nbs/06_factorize.ipynb #dcab60df
+# %% ../nbs/06_factorize.ipynb #52d43a71
 from concurrent.futures import ThreadPoolExecutor
 import math,os
 
@@ -15,7 +15,7 @@ from numba import njit
 from tqdm import tqdm
 
 from .data import Interactions
-from .recommender import Recommender,UserVector
+from .recommender import Recommender,UserVector,_check_settings
 
 # %% ../nbs/06_factorize.ipynb #64aefd92
 _fast = {'reassoc','contract','arcp','nsz'}
@@ -95,12 +95,7 @@ class _Factors:
         Q = self.item_factors/np.maximum(np.linalg.norm(self.item_factors, axis=1, keepdims=True), 1e-9)
         return Q[codes]@Q.T
 
-# %% ../nbs/06_factorize.ipynb #8e630db8
-def _check_settings(settings):
-    "Raise ValueError that names the first setting that is not above zero"
-    for k,v in settings.items():
-        if not v > 0: raise ValueError(f'{k}={v!r} must be more than 0')
-
+# %% ../nbs/06_factorize.ipynb #600231e8
 @patch(as_prop=True)
 def _unit(self:_Factors): return (self.scale[1] - self.scale[0])/4 or 1.
 
@@ -131,7 +126,7 @@ def _start(self:_Factors, train, rng, rows):
     self.user_factors,self.item_factors = _random_tables(rng, self.seen.shape, self.n_factors, self.init*self._unit**.5, rows[:2])
     self.user_bias,self.item_bias = (np.zeros(n, np.float32) for n in self.seen.shape)
 
-# %% ../nbs/06_factorize.ipynb #13954293
+# %% ../nbs/06_factorize.ipynb #682f473e
 class FullBatchMF(_Factors, Recommender):
     "Mean and factors, learned by gradient descent on all ratings at once"
     def __init__(self,
@@ -142,7 +137,7 @@ class FullBatchMF(_Factors, Recommender):
         init:float=.1,        # Spread of the random factors at the start
         seed:int=42,          # Makes the start
     ):
-        _check_settings(dict(n_factors=n_factors, n_steps=n_steps, lr=lr, init=init))
+        _check_settings(dict(n_factors=n_factors, n_steps=n_steps), dict(lr=lr, init=init), dict(reg=reg))
         self.n_factors,self.n_steps,self.lr,self.reg,self.init,self.seed = n_factors,n_steps,lr,reg,init,seed
 
     def fit(self, train): # Interactions to learn from
@@ -225,7 +220,7 @@ def _walk(data, ends, tables, rates):
     part = lambda b: _sgd(*(o[ends[b]:ends[b+1]] for o in data), *tables, *rates)
     with ThreadPoolExecutor(n) as ex: return sum(sum(ex.map(part, range(r*n, r*n + n))) for r in range(n))
 
-# %% ../nbs/06_factorize.ipynb #adfdf52b
+# %% ../nbs/06_factorize.ipynb #bc61c940
 class BiasedMF(_Factors, Recommender):
     "Mean, offsets and factors, learned one rating at a time"
     def __init__(self,
@@ -242,7 +237,7 @@ class BiasedMF(_Factors, Recommender):
         n_threads:int=1,         # More: faster on large data; another number walks in another order
         seed:int=42,             # Makes the start and the order of the ratings
     ):
-        _check_settings(dict(n_factors=n_factors, n_epochs=n_epochs, lr=lr, lr_bias=lr_bias, init=init, n_threads=n_threads))
+        _check_settings(dict(n_factors=n_factors, n_epochs=n_epochs, patience=patience, n_threads=n_threads), dict(lr=lr, lr_bias=lr_bias, init=init), dict(reg=reg, reg_bias=reg_bias, final=final))
         if not 0 <= holdout < 1: raise ValueError(f'holdout={holdout!r}: a share of train, at least 0 and less than 1')
         self.n_factors,self.n_epochs,self.lr,self.reg,self.lr_bias,self.reg_bias = n_factors,n_epochs,lr,reg,lr_bias,reg_bias
         self.final,self.init,self.holdout,self.patience,self.n_threads,self.seed = final,init,holdout,patience,n_threads,seed
@@ -346,7 +341,7 @@ def _solve_rows(rows, starts, codes, y, X, gram, pull, w0, reg, W):
             A[f,f] += reg[f]*(w1*np.float32(n) + w0*np.float32(len(X)-1))
         _cholesky_solve(A, b)
 
-# %% ../nbs/06_factorize.ipynb #38a5bd46
+# %% ../nbs/06_factorize.ipynb #c7713db8
 class ALS(_Factors, Recommender):
     "Mean, offsets and factors, by solving for all users exactly, then for all items, in turn"
     def __init__(self,
@@ -359,7 +354,7 @@ class ALS(_Factors, Recommender):
         n_threads:int=1,       # Threads that share the regressions
         seed:int=42,           # Makes the start
     ):
-        _check_settings(dict(n_factors=n_factors, n_rounds=n_rounds, reg=reg, reg_bias=reg_bias, init=init, n_threads=n_threads))
+        _check_settings(dict(n_factors=n_factors, n_rounds=n_rounds, n_threads=n_threads), dict(reg=reg, reg_bias=reg_bias, init=init))
         if not 0 <= w0 <= 1: raise ValueError(f'w0={w0!r}: an unseen cell weighs at least 0 and at most 1, as much as a rating')
         self.n_factors,self.n_rounds,self.reg,self.reg_bias,self.w0 = n_factors,n_rounds,reg,reg_bias,w0
         self.init,self.n_threads,self.seed = init,n_threads,seed

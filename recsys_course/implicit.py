@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['to_implicit', 'sample_negatives', 'BPR', 'ImplicitALS', 'EASE']
 
-# %% ../nbs/12_implicit.ipynb #16fa0dbc
+# %% ../nbs/12_implicit.ipynb #99a05718
 from concurrent.futures import ThreadPoolExecutor
 import os
 
@@ -15,7 +15,7 @@ from numba import njit
 from scipy.linalg import lapack
 
 from .data import Interactions
-from .recommender import Recommender,UserVector,_cosine,_neighbours
+from .recommender import Recommender,UserVector,_check_settings,_cosine,_neighbours
 
 # %% ../nbs/12_implicit.ipynb #a66604cc
 def _check_weights(w):
@@ -203,7 +203,7 @@ def _bpr_steps(U, V, b, users, items, total, pool, words, shift, indptr, indices
         u,i,j = _triple(state, users, items, total, pool, words, shift, indptr, indices)
         if j > 0: _bpr_step(U, V, b, d, u, i, j, lr, reg)
 
-# %% ../nbs/12_implicit.ipynb #119f5cf4
+# %% ../nbs/12_implicit.ipynb #95b6e191
 class _Factors(Recommender):
     "Models whose scores are `user_factors` times `item_factors` (row 0, the unknown: zeros)"
     def scores(self, user_codes): # Codes, shape (n,)
@@ -217,6 +217,11 @@ class _Factors(Recommender):
     def _similarity(self, codes):
         V = self.item_factors/np.maximum(np.linalg.norm(self.item_factors, axis=1, keepdims=True), 1e-12)
         return V[codes] @ V.T
+
+    def _check_factors(self, advice):
+        "Itself; raises FloatingPointError if a factor is no number"
+        if not (np.isfinite(self.user_factors).all() and np.isfinite(self.item_factors).all()): raise FloatingPointError(f'{type(self).__name__} became unstable: its factors are no numbers any more. {advice}')
+        return self
 
     def _start(self, C, rng, spread=.1):
         "Random factors, zero for users and items without events"
@@ -252,7 +257,7 @@ def _block(cuts, of, t, s):
     "Rows of the log with users of group t and items of heap s"
     return slice(None) if len(cuts) == 2 else cuts[t] + np.flatnonzero(of[cuts[t]:cuts[t+1]] == s)
 
-# %% ../nbs/12_implicit.ipynb #a241ed25
+# %% ../nbs/12_implicit.ipynb #a729184e
 class BPR(_Factors):
     "Factors and item biases that put what a user has above what the user has not; a weight says how often a pair is drawn"
     def __init__(self,
@@ -265,10 +270,11 @@ class BPR(_Factors):
         seed:int=42,          # For the start and the triples
     ):
         if how not in ('uniform','popularity'): raise ValueError(f"how={how!r} is not 'uniform' or 'popularity'")
+        _check_settings(dict(n_factors=n_factors, n_epochs=n_epochs, n_threads=n_threads), dict(lr=lr), dict(reg=reg))
         self.n_factors,self.n_epochs,self.lr,self.reg,self.how,self.n_threads,self.seed = n_factors,n_epochs,lr,reg,how,n_threads,seed
 
     def fit(self, train): # Interactions to learn from
-        "Descend on random triples"
+        "Descend on random triples; raises FloatingPointError if the settings are unstable"
         super().fit(train)
         C,rng = _positives(train),np.random.default_rng(self.seed)
         self._start(C, rng)
@@ -277,7 +283,7 @@ class BPR(_Factors):
         log = np.repeat(np.arange(C.shape[0], dtype=np.int32), np.diff(C.indptr)),*_bloom(C.indptr, C.indices)
         with ThreadPoolExecutor(n) as pool:
             for e in range(self.n_epochs): self._epoch(C, log, n, np.float32(self.lr*(1 - e/self.n_epochs)), rng, map if n == 1 else pool.map)
-        return self
+        return self._check_factors(f'Lower lr (now {self.lr:g})')
 
     def vector_scores(self, vectors): # Shape (n, n_factors)
         "Dot products with all items, plus their biases"
@@ -437,7 +443,7 @@ def _totals(C):
     t = n + np.asarray(C.sum(1), float).ravel()
     return t, float(t[np.diff(C.indptr) > 0].mean()), int(n)
 
-# %% ../nbs/12_implicit.ipynb #449efe36
+# %% ../nbs/12_implicit.ipynb #3221c2d4
 _solvers = dict(cg=_cg_rows, cholesky=_cholesky_rows)
 
 def _half_round(X, Y, C, reg, solver, steps, n_threads):
@@ -461,14 +467,14 @@ class ImplicitALS(_Factors):
         seed:int=42,            # For the start
     ):
         if solver not in _solvers: raise ValueError(f"solver={solver!r} is not one of {', '.join(_solvers)}")
-        if not (alpha > 0 and reg >= 0): raise ValueError(f'alpha={alpha!r} must be above 0 and reg={reg!r} not below')
+        _check_settings(dict(n_factors=n_factors, n_iters=n_iters, cg_steps=cg_steps, n_threads=n_threads), dict(alpha=alpha), dict(reg=reg, reg_scale=reg_scale))
         self.n_factors,self.n_iters,self.alpha,self.reg,self.reg_scale = n_factors,n_iters,alpha,reg,reg_scale
         self.solver,self.cg_steps,self.n_threads,self.seed = solver,cg_steps,n_threads,seed
 
-# %% ../nbs/12_implicit.ipynb #c5cdf05f
+# %% ../nbs/12_implicit.ipynb #8cabdd0d
 @patch
 def fit(self:ImplicitALS, train): # Interactions to learn from; ratings are weights
-    "Alternate between the best items and the best users"
+    "Alternate between the best items and the best users; raises FloatingPointError if the settings are unstable"
     Recommender.fit(self, train)
     C,n = _positives(train)*np.float32(self.alpha),_cores(self.n_threads)
     Ct = C.T.tocsr()
@@ -479,7 +485,7 @@ def fit(self:ImplicitALS, train): # Interactions to learn from; ratings are weig
         _half_round(self.item_factors, self.user_factors, Ct, rv, self.solver, self.cg_steps, n)
         _half_round(self.user_factors, self.item_factors, C, ru, self.solver, self.cg_steps, n)
     self.item_gram = self.item_factors.T @ self.item_factors
-    return self
+    return self._check_factors(f'Raise reg (now {self.reg:g}) or lower alpha (now {self.alpha:g})')
 
 @patch
 def fold_in(self:ImplicitALS, history): # Rows with columns item and rating, or {item: rating}; raises ValueError if it is empty
@@ -541,7 +547,7 @@ def _ease_sparse(X, reg, k):
     data,i,j = map(np.concatenate, zip(*cells))
     return sp.csr_matrix((data.astype(np.float32), (i, j)), shape=near.shape)
 
-# %% ../nbs/12_implicit.ipynb #68dcf48b
+# %% ../nbs/12_implicit.ipynb #57a2436b
 class EASE(Recommender):
     "Scores are weighted sums over what the user has; weights by ridge regression of each item on all others, in closed form"
     block_bytes = 2**24
@@ -550,7 +556,7 @@ class EASE(Recommender):
         n_neighbours:int=None,   # Items each item is explained by, for catalogues too large for memory; None: all
         max_gb:float=4.,         # Refuse to make a dense item-item matrix larger than this
     ):
-        if not reg > 0: raise ValueError(f'reg={reg!r} must be above 0')
+        _check_settings(dict(n_neighbours=n_neighbours), dict(reg=reg, max_gb=max_gb))
         self.reg,self.n_neighbours,self.max_gb = reg,n_neighbours,max_gb
 
     def fit(self, train): # Interactions to learn from; ratings are weights

@@ -6,7 +6,7 @@
 __all__ = ['merge_candidates', 'Nearest', 'SimilarToRecent', 'NewArrivals', 'TwoTower', 'seen', 'unavailable', 'blocked',
            'age_rated', 'rule', 'TreeScorer', 'mmr', 'Diverse', 'Cap', 'Pin', 'Promote', 'Fresh', 'Pipeline']
 
-# %% ../nbs/15_pipeline.ipynb #8138a8a0
+# %% ../nbs/15_pipeline.ipynb #b6844895
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from torch import nn
 
 from .data import Interactions
 from .implicit import _Factors,_check_weights,_has
-from .recommender import Recommender,_check_k,_cosine,_frame,_leave_out,_neighbours,_subclasses,_top
+from .recommender import Recommender,_check_k,_check_settings,_cosine,_frame,_leave_out,_neighbours,_subclasses,_top
 from .retrieve import ANNIndex,_item_table,_unit,_with_one
 
 # %% ../nbs/15_pipeline.ipynb #38f83d5e
@@ -201,7 +201,7 @@ def _recent(train, n, fade):
     at = order[age < n]
     return sp.csr_matrix(((r[at]*fade**age[age < n]).astype(np.float32), (u[at], i[at])), shape=(len(train.users), len(train.items)))
 
-# %% ../nbs/15_pipeline.ipynb #c0f5f074
+# %% ../nbs/15_pipeline.ipynb #9a05e69c
 class SimilarToRecent(Recommender):
     "Items like those a user met last"
     def __init__(self,
@@ -209,7 +209,9 @@ class SimilarToRecent(Recommender):
         n_recent:int=5,           # Events to look back
         fade:float=.8,            # Weight of each event, relative to the next one
         k:int=50,                 # Similar items to each
-    ): self.model,self.n_recent,self.fade,self.k = model,n_recent,fade,k
+    ):
+        _check_settings(dict(n_recent=n_recent, k=k), {}, dict(fade=fade))
+        self.model,self.n_recent,self.fade,self.k = model,n_recent,fade,k
 
     def fit(self, train): # Interactions to learn from
         "Fit the model, if there is one, and link the items"
@@ -307,7 +309,7 @@ def _in_batch_loss(U, V, items, log_q, w):
     same = (items[:,None] == items) & ~torch.eye(len(items), dtype=torch.bool)
     return (w*nnf.cross_entropy(S.masked_fill(same, -torch.inf), torch.arange(len(S)), reduction='none')).mean()
 
-# %% ../nbs/15_pipeline.ipynb #b3915d5d
+# %% ../nbs/15_pipeline.ipynb #e69d6d9e
 class _Tower(nn.Module):
     "A vector from an id and from features; ids without events have none of their own"
     def __init__(self, features, counts, d):
@@ -332,10 +334,12 @@ class TwoTower(_Factors):
         wd:float=1.,          # Weight decay
         correct:bool=True,    # Take the log of how often an item is in a batch off its score?
         seed:int=42,          # For the start and the order of rows
-    ): self.n_factors,self.n_epochs,self.bs,self.lr,self.wd,self.correct,self.seed = n_factors,n_epochs,bs,lr,wd,correct,seed
+    ):
+        _check_settings(dict(n_factors=n_factors, n_epochs=n_epochs, bs=bs), dict(lr=lr), dict(wd=wd))
+        self.n_factors,self.n_epochs,self.bs,self.lr,self.wd,self.correct,self.seed = n_factors,n_epochs,bs,lr,wd,correct,seed
 
     def fit(self, train): # Interactions to learn from; ratings are weights, which must be above 0
-        "Train both towers, and keep their vectors"
+        "Train both towers, and keep their vectors; raises FloatingPointError if the settings are unstable"
         _check_weights(train.codes()[2])
         Recommender.fit(self, train)
         with torch.random.fork_rng(devices=[]):
@@ -344,7 +348,7 @@ class TwoTower(_Factors):
                       for info,v,c in zip((train.user_info,train.item_info), (train.users,train.items), train.codes())]
             self._train(train, *towers)
         with torch.no_grad(): self.user_factors,self.item_factors = (o(torch.arange(len(o.features))).numpy() for o in towers)
-        return self
+        return self._check_factors(f'Lower lr (now {self.lr:g})')
 
     def _train(self, train, A, B):
         u,i,w = (torch.tensor(np.array(o)) for o in train.codes())

@@ -295,7 +295,15 @@ class Popular(Recommender):
 # %% ../nbs/03_recommender.ipynb #a255888b
 def _damped(sums, counts, damping, mean): return (sums + damping*mean)/np.maximum(counts + damping, 1e-9)
 
-# %% ../nbs/03_recommender.ipynb #ff6c2794
+# %% ../nbs/03_recommender.ipynb #86c7647e
+def _check_settings(counts, positive={}, others={}):
+    "Raise ValueError that names a setting: `counts` must be whole and above zero (or None), `positive` above zero, `others` not below"
+    for k,v in {**counts, **positive}.items():
+        if v is not None and not v > 0: raise ValueError(f'{k}={v!r} must be more than 0')
+        if v is not None and k in counts and v % 1: raise ValueError(f'{k}={v!r} must be a whole number')
+    for k,v in others.items():
+        if not v >= 0: raise ValueError(f'{k}={v!r} must be at least 0')
+
 class Bias(Recommender):
     "Overall mean plus an offset for the user and one for the item, both damped"
     personal = False
@@ -304,6 +312,7 @@ class Bias(Recommender):
         item_damping:float=3.,   # The same for an item
         n_rounds:int=10,         # Alternating rounds; 1 is the closed form "items first, then users"
     ):
+        _check_settings(dict(n_rounds=n_rounds), {}, dict(user_damping=user_damping, item_damping=item_damping))
         self.user_damping,self.item_damping,self.n_rounds = user_damping,item_damping,n_rounds
 
     def fit(self, train): # Interactions to learn from
@@ -375,7 +384,7 @@ def _keep_top(s, k):
     row,col = np.nonzero(top >= 0)
     return sp.csr_matrix((s[row,top[row,col]], (row,top[row,col])), shape=s.shape)
 
-# %% ../nbs/03_recommender.ipynb #6e259b9c
+# %% ../nbs/03_recommender.ipynb #8406d30b
 class ItemKNN(Recommender):
     "Items like those the user rated higher than expected; or, uncentred, like those the user has"
     block_bytes = 2**24
@@ -387,6 +396,7 @@ class ItemKNN(Recommender):
         damping:float=0.2,         # Similarity's worth of belief in the baseline
     ):
         if similarity not in _similarities: raise ValueError(f"similarity={similarity!r} is not one of {', '.join(_similarities)}")
+        _check_settings(dict(k=k), {}, dict(shrink=shrink, damping=damping))
         self.similarity,self.k,self.shrink,self.centre,self.damping = similarity,k,shrink,centre,damping
 
     def fit(self, train): # Interactions to learn from

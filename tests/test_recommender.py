@@ -1,8 +1,14 @@
 "Memory and agreement at a size that no lesson has"
-import numpy as np, pandas as pd
+import inspect
+
+import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions
-from recsys_course.recommender import Recommender
+from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
+from recsys_course.implicit import BPR, EASE, ImplicitALS, to_implicit
+from recsys_course.pipeline import SimilarToRecent, TwoTower
+from recsys_course.recommender import Bias, ItemKNN, Recommender
+from recsys_course.simulate import World
 
 class Vectors(Recommender):
     "Dot products of random vectors: a stand-in for any factor model"
@@ -33,3 +39,19 @@ def test_many_users_in_little_memory(peak_growth):
         want = np.lexsort((np.arange(len(s)), -s))[:10]
         mine = inter.items.encode(got.loc[c-1, 'item'])
         assert (mine == want).all() or np.allclose(s[mine], s[want], rtol=1e-5)
+
+@pytest.mark.parametrize('make', [Bias, ItemKNN, BPR, ImplicitALS, EASE, TwoTower, SimilarToRecent, BiasedMF, ALS, FullBatchMF])
+def test_every_number_among_the_settings_is_looked_at(make):
+    may_be_zero = {'reg', 'reg_bias', 'reg_scale', 'wd', 'final', 'holdout', 'w0', 'shrink', 'damping', 'user_damping', 'item_damping', 'fade'} - ({'reg', 'reg_bias'} if make in (ALS, EASE) else set())
+    counts = {'n_factors', 'n_epochs', 'n_rounds', 'n_steps', 'n_iters', 'n_threads', 'n_neighbours', 'n_recent', 'k', 'bs', 'cg_steps', 'patience'}
+    settings = [k for k, p in inspect.signature(make).parameters.items() if k not in ('seed', 'how', 'solver', 'similarity', 'model', 'centre', 'correct')]
+    assert len(settings) > 2
+    log = Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 2, 3], item=[1, 2, 2, 3, 1], rating=1)))
+    for k in settings:
+        for bad in (-1, float('nan'), *([] if k in may_be_zero else [0]), *([1.5] if k in counts else [])):
+            with pytest.raises((ValueError, FloatingPointError), match=k): make(**{k: bad}).fit(log)
+
+@pytest.mark.parametrize('make', [lambda: BPR(8, 5, lr=50.), lambda: TwoTower(8, 5, lr=1e12), lambda: ImplicitALS(8, alpha=1e30)])
+def test_what_is_unstable_is_an_error(make):
+    log = to_implicit(World(n_users=60, n_items=50).sample(1500))
+    with pytest.raises(FloatingPointError, match='became unstable.*(Lower|lower)'): make().fit(log)
