@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['average_user', 'average_taste_user', 'Questionnaire', 'warm_start', 'demographic_user', 'ColdStart']
 
-# %% ../nbs/13_bootstrap.ipynb #a23b9099
+# %% ../nbs/13_bootstrap.ipynb #f24a9878
 from copy import copy
 import re
 
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 
-from .data import Interactions
+from .data import Interactions,_words
 from .recommender import Popular,Recommender,UserVector
 
 # %% ../nbs/13_bootstrap.ipynb #f73adc36
@@ -472,11 +472,7 @@ def warm_start(
     if _width(res) != Q.shape[1]: raise TypeError(f'a {type(model).__name__} keeps no user_factors and item_factors: take a factor model such as BiasedMF')
     return res
 
-# %% ../nbs/13_bootstrap.ipynb #5ed0660f
-def _words(x):
-    "Flags of the words in a column, separated by `|`; text that is stored by pyarrow has one for the empty word, too"
-    return x.str.get_dummies('|').drop(columns='', errors='ignore')
-
+# %% ../nbs/13_bootstrap.ipynb #c8598367
 class _Features:
     "Rows of numbers for people or items: `columns` of a table, those it has"
     def __init__(self, info, columns):

@@ -313,7 +313,7 @@ def _table(folder, fn, **kwargs):
         with _open(folder, fn) as f: return pd.read_csv(f, **kwargs)
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, zipfile.BadZipFile) as e: raise ValueError(f'{fn}: damaged: {e}') from None
 
-# %% ../nbs/01_data.ipynb #d554cefb
+# %% ../nbs/01_data.ipynb #4f3bdad3
 _genres = ("unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical "
            "Mystery Romance Sci-Fi Thriller War Western").split()
 _jobs = ('other,academic/educator,artist,clerical/admin,college/grad student,customer service,doctor/health care,executive/managerial,'
@@ -327,6 +327,10 @@ def _item_table(ids, titles, genres):
     year = df.title.str.extract(r'\((\d{4})(?:.\d{0,4})?\)\s*$')[0]
     df.insert(1, 'year', pd.to_numeric(year).astype('Int64'))
     return df.assign(genres=df.genres.replace('(no genres listed)', 'unknown'))
+
+def _words(column):
+    "Flags of the words that `|` separates in a column of text; pyarrow's has one for the empty word, too, which is left out"
+    return column.str.get_dummies('|').drop(columns='', errors='ignore')
 
 def _flagged(flags):
     "Genre names of a row of flags '0' and '1'"

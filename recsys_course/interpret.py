@@ -6,7 +6,7 @@
 __all__ = ['top_bias', 'embedding_pca', 'plot_items', 'search_items', 'search_widget', 'show_items', 'to_projector',
            'interpret_report']
 
-# %% ../nbs/10_interpret.ipynb #a23effb8
+# %% ../nbs/10_interpret.ipynb #7b291bec
 from base64 import b64encode
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .data import load_course_data
+from .data import _words,load_course_data
 
 # %% ../nbs/10_interpret.ipynb #e2c46556
 def _inside(model):
@@ -279,7 +279,7 @@ def _ends(
     order = pca.coords[c].sort_values(kind='stable').index
     return pd.DataFrame({'low end': _titles(order[:n], data).title.tolist(), 'high end': _titles(order[::-1][:n], data).title.tolist()})
 
-# %% ../nbs/10_interpret.ipynb #e243ac60
+# %% ../nbs/10_interpret.ipynb #69aadbd5
 def _traits(
     ids,         # Raw item ids
     data,        # Interactions or a table of items
@@ -289,7 +289,7 @@ def _traits(
     "What is known of items apart from ratings: genres, year (its mean where unknown), and log of the number of ratings"
     info,res = _titles(ids, data),pd.DataFrame(index=ids)
     if 'genres' in info:
-        flags = info.genres.fillna('').astype(str).str.get_dummies('|').drop(columns='', errors='ignore').astype(float)
+        flags = _words(info.genres.fillna('').astype(str)).astype(float)
         res = flags.loc[:,(flags.sum() >= least) & (flags.sum() <= len(ids)-least)]
     if 'year' in info: res = res.assign(year=pd.to_numeric(info.year).astype(float))
     if counts is not None: res = res.assign(**{'ratings (log)': np.log(np.asarray(counts, float))})

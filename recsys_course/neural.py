@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['get_emb_sz', 'EmbeddingNN', 'RecommenderNet', 'WideDeep']
 
-# %% ../nbs/09_neural.ipynb #a8f86385
+# %% ../nbs/09_neural.ipynb #0750eaa1
 import numpy as np, pandas as pd, torch
 from fastai.torch_core import Module
 from fastcore.basics import patch
 from torch import nn
 
-from .data import Interactions
+from .data import Interactions,_words
 from .models import _checked_range,_in_range,_table
 
 # %% ../nbs/09_neural.ipynb #6c8a5667
@@ -157,7 +157,7 @@ def item_factors(self:EmbeddingNN)->nn.Parameter:   # Shape (n_items, width)
     "Embeddings of all items, one row a code"
     return self.i_weight.weight
 
-# %% ../nbs/09_neural.ipynb #1df0f04f
+# %% ../nbs/09_neural.ipynb #04a9d033
 _ages = -np.inf,17,24,34,44,49,55,np.inf     # upper ends of the brackets used by MovieLens 1M
 
 def _categories(info, column, vocab):
@@ -177,7 +177,7 @@ def _tables_of(info, columns, vocab):
 def _tags(info, column, vocab):
     "1 where an item has a tag, float32, shape (len(vocab), n_tags); tags are separated by `|`"
     if info is None or column not in info: return torch.zeros(len(vocab), 0)
-    hot = info[column].reindex(vocab.ids).fillna('').str.get_dummies('|').drop(columns='', errors='ignore').to_numpy(np.float32)
+    hot = _words(info[column].reindex(vocab.ids).fillna('')).to_numpy(np.float32)
     return torch.tensor(np.vstack([np.zeros_like(hot[:1]), hot]))
 
 # %% ../nbs/09_neural.ipynb #b71fe8a4
