@@ -318,7 +318,7 @@ def test_evaluate_takes_networks_and_says_when_there_are_no_times(shop, tmp_path
 def test_the_packed_list_of_lessons_is_that_of_the_notebooks(repo):
     read = [C._read_lesson(p) for p in sorted((repo/'nbs').glob('[0-9][0-9]_*.ipynb'))]
     right = '\n'.join(f"{o['lesson']} {o['minutes'] or '-'} {o['title']}" for o in read)
-    assert C._lessons.strip() == right, f'nbs/91_cli.ipynb: _lessons should be\n{right}'
+    assert C._lessons.strip() == right, f'nbs/94_cli.ipynb: _lessons should be\n{right}'
 
 def test_lessons_are_listed_and_found(tmp_path, repo):
     rows = json.loads(ok('lessons', '--json', cwd=tmp_path))
@@ -326,16 +326,16 @@ def test_lessons_are_listed_and_found(tmp_path, repo):
     text = ok('lessons', cwd=tmp_path)
     for r in rows:
         assert r['title'] in text and os.path.isfile(r['path']) and r['url'].startswith('https://github.com/') and r['url'].endswith(f"/nbs/{r['lesson']}.ipynb")
-    for name in ('05', '5', '05_embeddings', 'embeddings'): assert json.loads(ok('lessons', '--open', name, '--json', cwd=tmp_path))[0]['lesson'] == '05_embeddings'
+    for name in ('05', '5', '10_embeddings', 'embeddings'): assert json.loads(ok('lessons', '--open', name, '--json', cwd=tmp_path))[0]['lesson'] == '10_embeddings'
 
 def test_lessons_open_in_jupyter_or_give_an_address(repo, tmp_path, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(C.subprocess, 'run', lambda args: calls.append(args))
     monkeypatch.setattr(C, 'find_spec', lambda name: True)
-    C._show('https://x', str(repo/'nbs/05_embeddings.ipynb'))
-    assert calls[0][1:] == ['-m', 'jupyterlab', str(repo/'nbs/05_embeddings.ipynb')]
+    C._show('https://x', str(repo/'nbs/10_embeddings.ipynb'))
+    assert calls[0][1:] == ['-m', 'jupyterlab', str(repo/'nbs/10_embeddings.ipynb')]
     monkeypatch.setattr(C, 'find_spec', lambda name: None)
-    C._show('https://x', str(repo/'nbs/05_embeddings.ipynb'))
+    C._show('https://x', str(repo/'nbs/10_embeddings.ipynb'))
     assert len(calls) == 1 and capsys.readouterr().out == 'https://x\n'
 
 def test_lessons_from_a_wheel(repo, tmp_path):

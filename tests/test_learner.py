@@ -1,4 +1,4 @@
-"What lesson 08 has no room for: fastai's side of the bargain, odd data, files, and figures on MovieLens"
+"What lesson 15 has no room for: fastai's side of the bargain, odd data, files, and figures on MovieLens"
 import json
 import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
@@ -32,7 +32,7 @@ def quiet(f, learn):
     with learn.no_bar(), learn.no_logging(): return f()
 
 def test_stock_loader_draws_with_replacement():
-    "If this fails, fastai's loader has changed: mend lesson 08, which tells of it, and benchmarks/learner.py"
+    "If this fails, fastai's loader has changed: mend lesson 15, which tells of it, and benchmarks/learner.py"
     df = ratings(150, 100)
     dls = CollabDataLoaders.from_df(df, valid_pct=.1, seed=1, bs=50)
     x = torch.cat([xb for xb, _ in dls.train])

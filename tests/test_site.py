@@ -130,7 +130,7 @@ def test_page_shows_what_the_notebook_shows(pages, stem):
         if c['cell_type'] != 'code' or not lines: continue
         if has(c, 'hide') or has(c, 'echo: false'): hidden.append(squeeze('\n'.join(lines)))
         elif 'BEGIN SOLUTION' not in src: assert squeeze('\n'.join(lines)) in text
-    if stem != '90_exercise': assert not [h for h in hidden if h in text]   # that lesson quotes the install cell
+    if stem != '93_exercise': assert not [h for h in hidden if h in text]   # that lesson quotes the install cell
 
 @pytest.mark.parametrize('stem', notebooks)
 def test_prose_reads_as_in_jupyter(pages, stem):
@@ -164,7 +164,7 @@ def test_solutions_are_folded_and_blanks_are_not(pages, stem):
             assert squeeze(m[1]) in folded
             if len(m[1]) > 40: assert squeeze(m[1]) not in shown
     assert shown.count('raise NotImplementedError') >= n > 0
-    assert 'grade(' not in re.sub(r'def grade\(|`?grade\(fn', '', shown) or stem == '90_exercise'
+    assert 'grade(' not in re.sub(r'def grade\(|`?grade\(fn', '', shown) or stem == '93_exercise'
 
 @pytest.mark.parametrize('stem', lessons)
 def test_lesson_can_be_run_read_and_taken(site, pages, stem):
@@ -310,7 +310,7 @@ def test_page_in_a_browser(browser, home, pages, page):
     assert browser.js(wide) <= 390, "wider than a phone"
 
 def test_formulas_are_set_in_the_font_that_comes_with_the_site(browser, home):
-    browser.open(home+'06_factorize/')
+    browser.open(home+'11_factorize/')
     assert browser.js('document.fonts.ready.then(() => [...document.fonts].some(f => f.family.includes("Site Math") && f.status == "loaded"))')
     assert browser.js('document.querySelectorAll("math").length') > 20
 
@@ -325,7 +325,7 @@ def test_dark_mode_follows_the_system_and_can_be_switched(browser, home):
     browser.js('localStorage.clear()')
 
 def test_search_finds_a_lesson_and_a_parameter(browser, home):
-    for query,hit in (('Sherman Morrison OR factorisation', '06_factorize'), ('ItemKNN', 'recommender')):
+    for query,hit in (('Sherman Morrison OR factorisation', '11_factorize'), ('ItemKNN', 'recommender')):
         browser.open(f'{home}?q={query}'.replace(' ', '%20'))
         browser.js('document.querySelector("[data-md-component=search-query]").focus()')
         browser.js("""new Promise((done, fail) => { let n = 0, t = setInterval(() => {
