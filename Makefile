@@ -12,7 +12,7 @@ else
 TEST_DATA := RECSYS_COURSE_DATASET=world
 endif
 
-.PHONY: demo test lab export exercises readme bench site clean
+.PHONY: demo test lab export bench site clean
 
 demo: $(READY)
 	$(BIN)/recsys-course demo
@@ -21,17 +21,13 @@ test: $(READY)
 	$(FLAGS) $(TEST_DATA) $(BIN)/nbdev-test --timing
 	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest
 
+# The learner's copies first: solutions are one folder further
 lab: $(READY)
-	$(BIN)/jupyter lab nbs
+	$(BIN)/jupyter lab --notebook-dir=. exercises/00_overview.ipynb
 
+# All that is made from the notebooks: library, lists of lessons and models, learner's copies, README
 export: $(READY)
-	$(BIN)/nbdev-export && $(BIN)/nbdev-clean
-
-exercises: $(READY)
-	$(BIN)/python -c "from recsys_course.exercise import blank; blank('nbs', 'exercises')"
-
-readme: $(READY)
-	$(BIN)/python .ci/readme.py
+	$(BIN)/python .ci/export.py
 
 bench: $(READY)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,ann]'

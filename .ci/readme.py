@@ -19,7 +19,10 @@ def readme():
     text = re.sub(r'\]\((\w+\.ipynb)', r'](nbs/\1', text).replace('](../', '](')
     return re.sub(r'\s*\n{2,}', '\n\n', text).strip() + '\n', found['outputs'][picture]
 
-if __name__ == '__main__':
+def write():
+    "Write both"
     text, picture = readme()
     (root/'README.md').write_text(text, encoding='utf-8')
     (root/'docs/images/readme.png').write_bytes(picture)
+
+if __name__ == '__main__': write()

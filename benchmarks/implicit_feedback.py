@@ -10,7 +10,7 @@ import numpy as np
 
 from measure import table
 
-from recsys_course.data import load_movielens
+from recsys_course.datasets import load_movielens
 from recsys_course.evaluate import ranking_metrics
 from recsys_course.implicit import BPR, EASE, ImplicitALS, to_implicit
 from recsys_course.recommender import ItemKNN, Popular, Recommender

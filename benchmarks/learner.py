@@ -16,7 +16,7 @@ from fastai.torch_core import set_seed
 
 from measure import clocked
 
-from recsys_course.data import load_movielens
+from recsys_course.datasets import load_movielens
 from recsys_course.learner import LearnerRecommender, collab_dls, collab_learner
 from recsys_course.models import DotProductBias
 
@@ -27,7 +27,7 @@ def split(path=None):
     inter = load_movielens('100k', path=path)
     is_valid = np.zeros(len(inter), bool)
     is_valid[list(RandomSplitter(seed=42)(range(len(inter)))[1])] = True
-    return inter, inter._take(~is_valid), inter._take(is_valid)
+    return inter, inter.take(~is_valid), inter.take(is_valid)
 
 def quiet(learn, *args, **kw):
     "Seconds of the clock and of the processor that `fit_one_cycle` takes, and the last validation error"

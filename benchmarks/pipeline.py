@@ -10,19 +10,23 @@ from copy import copy
 for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(o, '1')     # before NumPy is loaded
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from measure import table
 
-from recsys_course.data import load_movielens
+from recsys_course.datasets import load_movielens
 from recsys_course.evaluate import ranking_metrics
 from recsys_course.implicit import EASE, ImplicitALS, to_implicit
-from recsys_course.pipeline import Cap, Diverse, NewArrivals, Nearest, Pipeline, SimilarToRecent, unavailable
+from recsys_course.candidates import NewArrivals, SimilarToRecent
+from recsys_course.pipeline import Pipeline
 from recsys_course.recommender import Popular
+from recsys_course.rerank import Cap, Diverse, unavailable
+from recsys_course.retrieve import Nearest
 from recsys_course.simulate import World
 
 def per_user(model, test, users=None):
     "nDCG at 10 of each user; every row of test counts"
-    if users is not None: test = test._take(test.df.user.isin(users).to_numpy())
+    if users is not None: test = test.take(test.df.user.isin(users).to_numpy())
     return ranking_metrics(model, test, k=10, metrics='ndcg', relevant=0, per_user=True)['ndcg@10']
 
 def interval(diff, seed=0):
@@ -34,7 +38,7 @@ def interval(diff, seed=0):
 def without_scorer(pipe):
     "The same candidates in the order of retrieval"
     res = copy(pipe)
-    res._ready = False
+    res.is_scored = False
     return res
 
 def judged(name, pipe, test, users=None):
@@ -78,7 +82,7 @@ def speed(n_items=100_000, n_users=20_000, n=2_000_000, n_timed=1000):
     bare = pipe.change(train, filters=[], order=[])
     rows = [timed(n, p, some[:n_timed]) for n, p in {'retrieval, two filters, scorer, mmr, cap': pipe, 'the same with a budget of 30 ms': pipe.change(train, budget_ms=30), 'retrieval and scorer': bare,
                                                      'retrieval alone, merged': without_scorer(bare)}.items()]
-    flow = pipe._flow(some[:200], 10)[0]
+    flow = pipe.funnel(some[:200], 10, ax=Figure().subplots())
     head = ['pipeline', 'p50, ms', 'p95, ms', 'p99, ms', 'longest, ms']
     stages = ', '.join(f'{s} {ms:.2f}' for s, ms in flow.ms.items())
     return [f'### {n_items:,} items, {n_users:,} users, {len(train):,} rows in train, 300 candidates a user', '', f'{n_timed:,} users, one call each, one thread. The pipeline was fitted in {fitted:.0f} s. Mean milliseconds by stage: {stages}.', '',

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd
 
 from measure import clocked, peak_growth
 
-from recsys_course.data import load_movielens
+from recsys_course.datasets import load_movielens
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.recommender import Bias, ItemKNN
 from recsys_course.simulate import World
@@ -17,7 +17,7 @@ HOW = dict(surprise='pip install scikit-surprise', cornac='pip install cornac')
 def ours(model):
     def make(train):
         m = model()
-        return lambda: m.fit(train), lambda u, i: np.clip(m._predict(u, i), *m.scale)
+        return lambda: m.fit(train), lambda u, i: np.clip(m.predict_codes(u, i), *m.scale)
     return make
 
 class Blend:
@@ -32,8 +32,8 @@ class Blend:
         self.models = [make().fit(train) for make in self.makes]
         return self
 
-    def columns(self, u, i): return np.column_stack([*(np.clip(m._predict(u, i), *self.scale) for m in self.models), np.ones(len(u))])
-    def _predict(self, u, i): return self.columns(u, i)@self.w
+    def columns(self, u, i): return np.column_stack([*(np.clip(m.predict_codes(u, i), *self.scale) for m in self.models), np.ones(len(u))])
+    def predict_codes(self, u, i): return self.columns(u, i)@self.w
 
 def surprise(name, **kw):
     def make(train):
@@ -141,7 +141,7 @@ FAST = {     # name: (library, number of ratings at most, adapter, epochs)
     'Bias': ('recsys_course', 10**7, ours(Bias), 10),
     'BiasedMF(n_factors=50)': ('recsys_course', 10**7, ours(lambda: BiasedMF(n_factors=50)), 16),
     'BiasedMF(n_factors=50, n_threads=2)': ('recsys_course', 10**7, ours(lambda: BiasedMF(n_factors=50, n_threads=2)), 16),
-    'ALS(n_rounds=2, n_threads=2)': ('recsys_course', 10**6, ours(lambda: ALS(n_rounds=2, n_threads=2)), 2),
+    'ALS(n_epochs=2, n_threads=2)': ('recsys_course', 10**6, ours(lambda: ALS(n_epochs=2, n_threads=2)), 2),
     'Cornac MF (k=50, 2 threads)': ('cornac', 10**7, cornac('MF', k=50, max_iter=25, use_bias=True, num_threads=2, seed=1, verbose=False), 25),
     'Surprise SVD (100 factors)': ('surprise', 10**6, surprise('SVD', random_state=1), 20),
 }

@@ -203,7 +203,6 @@ def on_files(files, config):
     for uri,lesson in _lessons.items():
         add(uri, '\n\n'.join(['---\nhide: [navigation]\n---']*(uri == 'index.md') + lesson.md))
         for name,data in lesson.files.items(): add(name, data)
-    for m in by_module(): import_module(f'{lib}.{m}')   # a lesson may add methods to a class of an earlier one
     for m,lesson in by_module().items(): add(f'api/{m}.md', api(m, lesson))
     add('api/index.md', api_index(by_module()))
     return files

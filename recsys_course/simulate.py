@@ -14,7 +14,7 @@ from .data import Interactions, Vocab
 
 # %% ../nbs/02_simulate.ipynb #edda8e67
 def _race(rng, weights, n):
-    "Rows and columns of the winners: in row r column c arrives after Exponential/weights[r,c], and the first `n[r]` win"
+    "Rows and columns of the winners: in row r column c arrives after Exponential/weights[r,c], the first `n[r]` win"
     arrival = rng.standard_exponential(weights.shape, dtype=np.float32)
     arrival /= weights
     won = [np.sort(np.argpartition(a, k-1)[:k]) if k else np.arange(0) for a,k in zip(arrival, n)]
@@ -26,15 +26,17 @@ def _shares(text):
     words = text.split()
     return dict(zip(words[::2], map(float, words[1::2])))
 
-_genres = _shares("""Action .15 Adventure .08 Animation .025 Children's .073 Comedy .3 Crime .065 Documentary .03 Drama .43 Fantasy .013
-    Film-Noir .014 Horror .055 Musical .033 Mystery .036 Romance .147 Sci-Fi .06 Thriller .15 War .042 Western .016""")
-_adjectives = """Amber Bitter Borrowed Broken Burning Clever Crooked Distant Electric Empty Endless Final Forgotten Frozen Gentle Golden
-    Hidden Hollow Hungry Iron Last Little Lonely Lost Lucky Midnight Northern Paper Quiet Restless Scarlet Second Silent Silver Sleeping
-    Stolen Velvet Wandering Wild Winter""".split()
-_nouns = """Afternoon Apple Balcony Bell Bicycle Bridge Carnival Clockmaker Crossing Daughter Detective Doorway Dream Echo Ferry Garden
-    Harbour Heart Hotel House Island Journey Key Kitchen Lantern Letter Lighthouse Meadow Mirror Mountain Neighbour Ocean Orchard
-    Passenger Piano Promise Railway Return Rider River Robot Season Secret Shadow Sparrow Station Stranger Summer Sunday Teacher Tide
-    Tower Traveller Umbrella Valley Violin Visitor Voyage Whale Window""".split()
+_genres = _shares("""Action .15 Adventure .08 Animation .025 Children's .073 Comedy .3 Crime .065 Documentary
+    .03 Drama .43 Fantasy .013 Film-Noir .014 Horror .055 Musical .033 Mystery .036 Romance .147 Sci-Fi .06
+    Thriller .15 War .042 Western .016""")
+_adjectives = """Amber Bitter Borrowed Broken Burning Clever Crooked Distant Electric Empty Endless Final
+    Forgotten Frozen Gentle Golden Hidden Hollow Hungry Iron Last Little Lonely Lost Lucky Midnight Northern
+    Paper Quiet Restless Scarlet Second Silent Silver Sleeping Stolen Velvet Wandering Wild Winter""".split()
+_nouns = """Afternoon Apple Balcony Bell Bicycle Bridge Carnival Clockmaker Crossing Daughter Detective
+    Doorway Dream Echo Ferry Garden Harbour Heart Hotel House Island Journey Key Kitchen Lantern Letter
+    Lighthouse Meadow Mirror Mountain Neighbour Ocean Orchard Passenger Piano Promise Railway Return Rider
+    River Robot Season Secret Shadow Sparrow Station Stranger Summer Sunday Teacher Tide Tower Traveller
+    Umbrella Valley Violin Visitor Voyage Whale Window""".split()
 _shapes = '{} {}', 'The {} {}', 'My {} {}', 'Return to the {} {}'
 
 # %% ../nbs/02_simulate.ipynb #27c54e92
@@ -55,7 +57,7 @@ def _draw_titles(rng, years):
 
 # %% ../nbs/02_simulate.ipynb #b603eec7
 def _draw_items(rng, n):
-    "Table of items (title, year, genres) under spaced ids, and their genre flags; about 1 % share title and year with another"
+    "Table of items (title, year, genres) under spaced ids, and their genre flags; about 1 % have a namesake"
     flags = _draw_genres(rng, n)
     years = 1998 - np.minimum(rng.gamma(.6, 14, n), 76).astype(int)
     titles,names = np.array(_draw_titles(rng, years)),np.array(list(_genres))
@@ -66,8 +68,9 @@ def _draw_items(rng, n):
     return pd.DataFrame(dict(title=titles, year=pd.array(years, 'Int64'), genres=genres), ids), flags
 
 # %% ../nbs/02_simulate.ipynb #064947fc
-_jobs = _shares("""student .21 other .11 educator .1 administrator .08 engineer .07 programmer .07 librarian .06 writer .05 executive .04
-    scientist .04 artist .03 technician .03 marketing .03 healthcare .03 retired .02 lawyer .02 homemaker .01""")
+_jobs = _shares("""student .21 other .11 educator .1 administrator .08 engineer .07 programmer .07 librarian
+    .06 writer .05 executive .04 scientist .04 artist .03 technician .03 marketing .03 healthcare .03 retired
+    .02 lawyer .02 homemaker .01""")
 _ages = dict(student=(21, 4), retired=(63, 6))   # mean and spread; all others (36, 9)
 
 def _draw_users(rng, n):
@@ -76,7 +79,8 @@ def _draw_users(rng, n):
     job = rng.choice(list(_jobs), n, p=p/p.sum())
     mean,sd = np.array([_ages.get(j, (36, 9)) for j in job]).T
     age = np.clip(rng.normal(mean, sd), 7, 75).astype(int)
-    return pd.DataFrame(dict(age=age, gender=np.where(rng.random(n) < .71, 'M', 'F'), occupation=job), pd.RangeIndex(1, n+1, name='user'))
+    gender = np.where(rng.random(n) < .71, 'M', 'F')
+    return pd.DataFrame(dict(age=age, gender=gender, occupation=job), pd.RangeIndex(1, n+1, name='user'))
 
 # %% ../nbs/02_simulate.ipynb #529e3e41
 def _standardise(x): return (x - x.mean(0))/np.maximum(x.std(0), 1e-6)
@@ -100,7 +104,8 @@ def _with_unknown(x):
 def _check_counts(counts):
     "Refuse what is no whole number of at least 1, in {name: value}"
     for name,n in counts.items():
-        if not isinstance(n, (int, np.integer)) or n < 1: raise ValueError(f'{name}={n!r} must be a whole number of at least 1')
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise ValueError(f'{name}={n!r} must be a whole number of at least 1')
 
 def _check_spreads(spreads):
     "Refuse negative spreads, in {name: value}"
@@ -110,16 +115,17 @@ def _check_spreads(spreads):
 def _rng(*seeds):
     "Random numbers from seeds, whole numbers of at least 0"
     for s in seeds:
-        if not isinstance(s, (int, np.integer)) or s < 0: raise ValueError(f'seed={s!r} must be a whole number of at least 0')
+        if not isinstance(s, (int, np.integer)) or s < 0:
+            raise ValueError(f'seed={s!r} must be a whole number of at least 0')
     return np.random.default_rng(seeds)
 
 # %% ../nbs/02_simulate.ipynb #5696def8
 class World:
     """People, items and tastes that are known in full, and the ratings they give.
 
-    Attributes, float32, row = code (row 0, the unknown, is zero): `user_factors`, `item_factors` (n+1, n_factors); `user_bias`, `item_bias`
-    (n+1,), in stars; `popularity`, `activity` (n+1,). Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`,
-    `item_info` (by raw id)."""
+    Attributes, float32, row = code (row 0 is zero): `user_factors`, `item_factors`, shape (n+1, n_factors);
+    `user_bias`, `item_bias`, shape (n+1,), in stars; `popularity`, `activity`, shape (n+1,).
+    Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`, `item_info` (by raw id)."""
     mean = 2.94                             # liking of an average item by an average person, in stars
     cuts = np.array([1.7, 2.4, 3.35, 4.4])  # likings at which one star becomes two, two become three, ...
     start,length = 874_713_600,213*86_400   # of the log, in seconds: from 20 September 1997, seven months
@@ -142,7 +148,8 @@ class World:
         self._draw_tastes(rngs[2], flags, n_factors, taste)
         self._draw_habits(rngs[3])
 
-    def __repr__(self): return f'World of {len(self.user_info):,} users and {len(self.item_info):,} items, seed {self.seed}'
+    def __repr__(self):
+        return f'World of {len(self.user_info):,} users and {len(self.item_info):,} items, seed {self.seed}'
 
 # %% ../nbs/02_simulate.ipynb #4cd390f7
 @patch
@@ -201,7 +208,7 @@ def utility(self:World,
     users,          # Raw user ids: a scalar or an array
     items,          # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
 )->np.ndarray:      # Stars between 1 and 5, float64, the broadcast shape
-    "Noise-free rating: the mean of all the ratings these users could give these items; raises KeyError that names unknown ids"
+    "Mean of all the ratings these users could give these items; raises KeyError that names unknown ids"
     liking = self._liking(*self._codes(users, items))
     return 1 + sum(ndtr((liking - cut)/max(self.noise, 1e-9)) for cut in self.cuts)
 
@@ -259,7 +266,7 @@ def exposure(self:World,
     items,            # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
     n:int=100_000,    # Rows of the sample it speaks of
 )->np.ndarray:        # Between 0 and 1, float64, the broadcast shape
-    "Chance that these users have rated these items in a sample of `n` rows, close to exact when many items race; raises KeyError for unknown ids"
+    "Chance that these users have rated these items in a sample of `n` rows; raises KeyError for unknown ids"
     u,i = self._codes(users, items)
     who,row = np.unique(u, return_inverse=True)
     weight = self.popularity[i]*np.exp(self.affinity*self._taste(u, i))
@@ -283,7 +290,7 @@ def _when(self:World, rng, u):
 
 # %% ../nbs/02_simulate.ipynb #6ab4ab39
 def _discover(rng, i, n_items):
-    "Item codes `i` of the events, with each item that nobody saw in place of one event of an item seen more than 20 times"
+    "Item codes `i` of the events; each item that nobody saw replaces one event of an item seen over 20 times"
     counts = np.bincount(i, minlength=n_items+1)
     unseen,spare = np.flatnonzero(counts[1:] == 0) + 1,np.flatnonzero(counts[i] > 20)
     unseen = unseen[:len(spare)]
@@ -301,6 +308,7 @@ def sample(self:World,
     rng = _rng(self.seed, self.seed if seed is None else seed, 4)
     u,i = self._see(rng, self._counts(n))
     i = _discover(rng, i, len(self.item_info))
-    df = pd.DataFrame(dict(user=self.users.decode(u), item=self.items.decode(i), rating=self._rate(rng, u, i), timestamp=self._when(rng, u)))
+    df = pd.DataFrame(dict(user=self.users.decode(u), item=self.items.decode(i), rating=self._rate(rng, u, i),
+                           timestamp=self._when(rng, u)))
     df = df.sort_values('timestamp', kind='stable', ignore_index=True)
     return Interactions.from_df(df, item_info=self.item_info, user_info=self.user_info, name='Simulated world')

@@ -25,7 +25,7 @@ def offline(monkeypatch, tmp_path):
     monkeypatch.delenv('RECSYS_COURSE_DATA', raising=False)
     monkeypatch.delenv('RECSYS_COURSE_DATASET', raising=False)
     monkeypatch.setenv('RECSYS_COURSE_CACHE', str(tmp_path/'cache'))
-    monkeypatch.setattr('recsys_course.data._reachable', lambda host, seconds=3: False)
+    monkeypatch.setattr('recsys_course.datasets._reachable', lambda host, seconds=3: False)
     return tmp_path
 
 @pytest.fixture

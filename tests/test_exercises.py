@@ -94,7 +94,7 @@ def examine(lesson):
 def process(lesson):
     "A fresh process that has run `examine`, on the simulated world"
     env = {**os.environ, 'RECSYS_COURSE_DATASET':'world', 'PYTHONPATH':str(root), 'MPLBACKEND':'agg', 'PYTHONIOENCODING':'utf-8'}
-    return subprocess.run([sys.executable, __file__, str(lesson)], capture_output=True, encoding='utf-8', env=env, timeout=600)
+    return subprocess.run([sys.executable, __file__, str(lesson)], capture_output=True, encoding='utf-8', env=env, timeout=3600)
 
 @pytest.fixture(scope='session')
 def runs(request):
@@ -136,9 +136,9 @@ def test_names_of_exercises_are_unique(lesson):
 def test_copies_are_in_step(tmp_path):
     made = {p.name:p.read_bytes() for p in blank(root/'nbs', tmp_path)}
     kept = {p.name:p.read_bytes() for p in (root/'exercises').glob('*.ipynb')}
-    assert sorted(made) == sorted(kept), 'run `make exercises`, and delete copies of lessons that have no exercises'
+    assert sorted(made) == sorted(kept), 'run `make export`'
     stale = [n for n in made if made[n].replace(b'\r\n', b'\n') != kept[n].replace(b'\r\n', b'\n')]
-    assert not stale, f'{stale} differ from their lessons: run `make exercises`'
+    assert not stale, f'{stale} differ from their lessons: run `make export`'
 
 
 # --- grade

@@ -1,9 +1,14 @@
 "Factor models at the edges: odd data, unstable settings, repeatability, memory, published splits"
+import inspect
+
 import numpy as np, pandas as pd, pytest
 
-from recsys_course.data import Interactions, load_movielens
-from recsys_course.factorize import ALS, BiasedMF, FullBatchMF, _blocks
-from recsys_course.recommender import Bias
+from recsys_course.core import count_threads, progress
+from recsys_course.data import Interactions
+from recsys_course.datasets import load_movielens
+from recsys_course.factorize import (ALS, BiasedFactors, BiasedMF, FullBatchMF, block_epoch, disjoint_blocks, dot_pairs,
+                                     group_ratings, random_factors, sgd_epoch)
+from recsys_course.recommender import Bias, Recommender, User
 from recsys_course.simulate import World
 
 MODELS = [FullBatchMF, BiasedMF, lambda: BiasedMF(holdout=.5), lambda: BiasedMF(n_threads=2), ALS, lambda: ALS(n_threads=2)]
@@ -32,12 +37,12 @@ def test_odd_data(make, rows):
 def test_user_without_ratings_in_train(make, split):
     train, test = split
     who = train.users.ids[0]
-    model = make().fit(train._take((train.df.user != who).to_numpy()))
+    model = make().fit(train.take((train.df.user != who).to_numpy()))
     p = model.predict(who, train.items.ids)
     want = model.mean + model.item_bias[1:]
     assert np.allclose(p, np.clip(want, *model.scale), atol=1e-5)
     assert not model.user_factors[0].any() and not model.item_factors[0].any()
-    assert np.isfinite(model.fold_in({}).view(np.ndarray)).all()
+    assert np.isfinite(model.fold_in({}).vector).all()
 
 @pytest.mark.parametrize('make', [FullBatchMF, BiasedMF, lambda: BiasedMF(n_threads=3), ALS, lambda: ALS(n_threads=2), lambda: ALS(w0=.1)])
 def test_same_seed_same_bits(make, split):
@@ -52,7 +57,7 @@ def test_other_seed_other_bits(split): assert (BiasedMF(seed=1).fit(split[0]).us
 def test_blocks_hold_every_row_once_and_share_nothing(n_rows, n):
     rng = np.random.default_rng(0)
     u, i = (1 + np.minimum(rng.geometric(p, n_rows), m) for p, m in ((.02, 300), (.05, 90)))     # some have far more rows than others
-    order, ends = _blocks(u, i, n)
+    order, ends = disjoint_blocks(u, i, n)
     order = np.arange(n_rows)[order]
     assert sorted(order) == list(range(n_rows)) and ends[0] == 0 and ends[-1] == n_rows and len(ends) == n*n + 1 and (np.diff(ends) >= 0).all()
     for r in range(n):
@@ -71,13 +76,30 @@ def test_threads_learn_the_same(split):
 def test_unstable_settings_are_an_error(make, split):
     with pytest.raises(FloatingPointError, match='unstable.*lr'): make().fit(split[0])
 
-@pytest.mark.parametrize('bad', [dict(n_factors=0), dict(n_epochs=0), dict(lr=0), dict(lr=float('nan')), dict(n_threads=0), dict(holdout=1.), dict(holdout=-.1)])
+@pytest.mark.parametrize('bad', [dict(n_factors=0), dict(n_epochs=0), dict(lr=0), dict(lr=float('nan')), dict(n_threads=0), dict(holdout=1.), dict(holdout=-.1), dict(lr_final=-1), dict(lr_final=float('inf')), dict(n_threads=1.5)])
 def test_impossible_settings(bad):
     with pytest.raises(ValueError, match=next(iter(bad))): BiasedMF(**bad)
 
-@pytest.mark.parametrize('bad', [dict(w0=-1), dict(w0=2), dict(reg=0), dict(n_rounds=0)])
+@pytest.mark.parametrize('bad', [dict(w0=-1), dict(w0=2), dict(reg=0), dict(n_epochs=0), dict(n_epochs=1.5), dict(n_threads=0)])
 def test_impossible_settings_of_als(bad):
     with pytest.raises(ValueError, match=next(iter(bad))): ALS(**bad)
+
+@pytest.mark.parametrize('bad', [dict(n_epochs=0), dict(n_epochs=2.5), dict(n_factors=0), dict(lr=0), dict(reg=-1), dict(init=0)])
+def test_impossible_settings_of_full_batch(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))): FullBatchMF(**bad)
+
+def test_names_and_places_of_settings():
+    names = lambda make: list(inspect.signature(make).parameters)
+    assert names(FullBatchMF) == ['n_factors', 'n_epochs', 'lr', 'reg', 'init', 'seed']
+    assert names(BiasedMF) == ['n_factors', 'n_epochs', 'lr', 'reg', 'lr_bias', 'reg_bias', 'lr_final', 'init', 'holdout', 'patience', 'n_threads', 'seed']
+    assert names(ALS) == ['n_factors', 'n_epochs', 'reg', 'reg_bias', 'w0', 'init', 'n_threads', 'seed']
+
+def test_the_last_step_is_lr_final_of_the_first(split, monkeypatch):
+    seen = []
+    monkeypatch.setattr('recsys_course.factorize.block_epoch', lambda data, ends, tables, rates: (seen.append([float(o) for o in rates]), 1.)[1])
+    BiasedMF(n_epochs=5, lr=.2, lr_bias=.1, lr_final=.25).fit(split[0])
+    assert np.allclose([s[0] for s in seen], np.linspace(.2, .05, 5)) and np.allclose([s[2] for s in seen], np.linspace(.1, .025, 5))
+    assert len({(s[1], s[3]) for s in seen}) == 1                           # penalties stay
 
 def test_partial_fit_by_raw_ids(split):
     train, _ = split
@@ -95,7 +117,7 @@ def test_silence(split, capfd):
     assert not out.out and not out.err
 
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_better_than_offsets(seed):
+def test_better_than_biases(seed):
     train, test = World(seed=seed).sample(100_000).split('random')
     error = lambda m: np.sqrt(np.mean((m.fit(train).predict(test.df.user, test.df['item']) - test.df.rating)**2))
     mf, als, bias = error(BiasedMF()), error(ALS()), error(Bias())
@@ -121,10 +143,121 @@ def test_published_splits(movielens):
 
 def test_a_bar_where_a_person_watches(monkeypatch):
     "A terminal, Jupyter, Colab; here the error stream is none of them"
-    from recsys_course.factorize import _progress
     for name in ('JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'): monkeypatch.delenv(name, raising=False)
-    assert _progress(range(3), 'x').disable
+    assert progress(range(3), 'x').bar.disable
     for name in ('JPY_SESSION_NAME', 'COLAB_RELEASE_TAG'):
         with monkeypatch.context() as m:
             m.setenv(name, 'x')
-            assert not _progress(range(3), 'x').disable
+            assert not progress(range(3), 'x').bar.disable
+
+@pytest.mark.parametrize('make', MODELS)
+def test_quick_fits_draw_no_bar(make, split, monkeypatch, capfd):
+    "Even where a person watches: a bar appears after a second, and notes beside it do not draw it earlier"
+    make().fit(split[0])                                                    # compile
+    monkeypatch.setenv('JPY_SESSION_NAME', 'x')
+    make().fit(split[0])
+    with pytest.raises(FloatingPointError): BiasedMF(lr=20.).fit(split[0])
+    out = capfd.readouterr()
+    assert not out.out and not out.err
+
+def test_figures_of_the_first_edition(split):
+    train, test = split
+    error = lambda m: np.sqrt(np.mean((m.fit(train).predict(test.df.user, test.df['item']) - test.df.rating)**2))
+    want = [(FullBatchMF(), .993306), (BiasedMF(), .948291), (BiasedMF(n_threads=2), .947998), (ALS(), .953417), (ALS(w0=.05), 1.299923)]
+    for model, rmse in want: assert error(model) == pytest.approx(rmse, abs=2e-4), model
+
+def test_dot_pairs_are_those_of_the_pairs():
+    rng = np.random.default_rng(0)
+    P, Q = (rng.normal(size=(n, 7)).astype(np.float32) for n in (5, 9))
+    u, i = rng.integers(0, 5, 40), rng.integers(0, 9, 40)
+    assert np.allclose(dot_pairs(P, Q, u, i), (P@Q.T)[u, i], atol=1e-5) and dot_pairs(P, Q, u[:0], i[:0]).shape == (0,)
+    P[3] = np.nan
+    assert (np.isnan(dot_pairs(P, Q, u, i)) == (u == 3)).all()              # NaN must be noticed
+
+@pytest.mark.parametrize('make', [FullBatchMF, BiasedMF, ALS, lambda: ALS(w0=.1)])
+def test_scores_of_the_listed_items_only(make, split, monkeypatch):
+    train, test = split
+    model = make().fit(train)
+    ids = train.users.ids
+    new = [model.fold_in(train.history(ids[k])) for k in (5, 6)]
+    rng = np.random.default_rng(0)
+    for who in (ids[:4], [new[0], new[1]], [User(id=ids[2]), new[0], User(id=ids[0]), new[1]]):
+        query = model.query(who)
+        items = rng.integers(1, len(train.items), (len(query), 6))
+        want = np.take_along_axis(model.query_scores(query), items, 1)
+        with monkeypatch.context() as m:
+            def refuse(*args): raise AssertionError('all scores were computed')
+            for name in ('scores', 'vector_scores', 'query_scores'): m.setattr(BiasedFactors, name, refuse, raising=False)
+            got = model.scores_of(query, items)
+        assert got.dtype == np.float32 and got.shape == items.shape
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    empty = model.scores_of(model.query(ids[:2]), np.zeros((2, 0), np.int64))
+    assert empty.shape == (2, 0)
+
+@pytest.mark.parametrize('make', [FullBatchMF, BiasedMF, ALS])
+def test_one_set_of_penalties(make, split):
+    train, _ = split
+    tenfold = Interactions.from_df(train.df.assign(rating=train.df.rating*10))
+    for data, unit in ((train, (train.df.rating.max() - train.df.rating.min())/4), (tenfold, (train.df.rating.max() - train.df.rating.min())*10/4)):
+        model = make(n_factors=3).fit(data)
+        assert model.unit == pytest.approx(unit) and isinstance(model, BiasedFactors)
+        assert model.penalties == pytest.approx([model.reg*unit]*3 + [model.reg_bias])
+        if make is FullBatchMF: assert abs(model.fold_in(train.history(train.users.ids[0])).vector[-1]) < 1e-6 and not model.item_bias.any()
+
+def test_one_meaning_of_n_threads(split, monkeypatch):
+    "None is one per core; regressions do not depend on the number of threads, and a walk depends on nothing else"
+    train, _ = split
+    n, asked = count_threads(), []
+    assert (BiasedMF(n_threads=None).fit(train).user_factors == BiasedMF(n_threads=n).fit(train).user_factors).all()
+    one = ALS(n_epochs=2).fit(train)
+    for k in (None, 2, 50): assert (ALS(n_epochs=2, n_threads=k).fit(train).user_factors == one.user_factors).all()
+    monkeypatch.setattr('recsys_course.factorize.disjoint_blocks', lambda u, i, n: (asked.append(n), disjoint_blocks(u, i, 1))[1])
+    for k in (3, None, 300): BiasedMF(n_epochs=1, n_threads=k).fit(train)
+    assert asked == [3, n, 256]                                             # codes of blocks have 16 bits
+
+@pytest.mark.parametrize('n', [1, 2, 3])
+def test_an_epoch_in_blocks_is_a_walk_over_the_blocks(n):
+    "One after the other, on one thread, gives the same bits"
+    rng = np.random.default_rng(0)
+    u, i = (rng.integers(1, m, 3000).astype(np.int32) for m in (90, 40))
+    r = rng.normal(size=3000).astype(np.float32)
+    def tables(): return [*(random_factors(np.random.default_rng(1), c, m, 8, .1) for c, m in ((u, 90), (i, 40))), np.zeros(90, np.float32), np.zeros(40, np.float32)]
+    rates = [np.float32(o) for o in (.05, .1, .01, .02)]
+    order, ends = disjoint_blocks(u, i, n)
+    data = [o[order] for o in (u, i, r)]
+    a, b = tables(), tables()
+    total, want = block_epoch(data, ends, a, rates), sgd_epoch(*data, *b, *rates)
+    assert total == pytest.approx(want) and all((x == y).all() for x, y in zip(a, b))
+
+def test_ratings_are_grouped_in_order():
+    rng = np.random.default_rng(0)
+    row, col = rng.integers(0, 7, 50), rng.integers(0, 9, 50)
+    g = group_ratings(row, col, np.arange(50.), 9)
+    assert len(g.starts) == 10 and g.starts[-1] == 50
+    for a in range(9):
+        part = slice(g.starts[a], g.starts[a+1])
+        assert (g.row[part] == a).all() and (g.r[part] == np.flatnonzero(row == a)).all() and (g.col[part] == col[row == a]).all()
+
+@pytest.mark.parametrize('make', MODELS)
+def test_a_loaded_model_can_do_everything(make, split, tmp_path):
+    train, test = split
+    old, late = train.split('random', test=.2, seed=1)
+    model = make().fit(old)
+    model.save(tmp_path)
+    back = Recommender.load(tmp_path)
+    history = train.history(train.users.ids[0])
+    assert type(back) is type(model) and (back.fold_in(history).vector == model.fold_in(history).vector).all()
+    assert back.recommend(train.users.ids, titles=True).equals(model.recommend(train.users.ids, titles=True))
+    assert back.similar_items(train.items.ids[:5]).equals(model.similar_items(train.items.ids[:5]))
+    assert (back.predict(test.df.user, test.df['item']) == model.predict(test.df.user, test.df['item'])).all()
+    if isinstance(model, BiasedMF):
+        for m in (model, back): m.partial_fit(late)
+        assert (back.user_factors == model.user_factors).all() and (back.seen != model.seen).nnz == 0
+
+def test_early_stopping_keeps_the_best_epoch(split):
+    train, _ = split
+    model = BiasedMF(reg=.001, n_epochs=60, holdout=.3, patience=3).fit(train)
+    best = int(np.argmin(model.held_losses))
+    assert best < len(model.held_losses) - 1 < 59 and len(model.held_losses) == best + 1 + 3
+    short = BiasedMF(reg=.001, n_epochs=60, holdout=.3, patience=60).fit(train)
+    assert short.held_losses[:len(model.held_losses)] == model.held_losses and (short.user_factors == model.user_factors).all()

@@ -4,11 +4,11 @@ import multiprocessing, threading
 import mmh3, numpy as np, pandas as pd, pytest, torch
 
 import recsys_course.hashing as H
-from recsys_course.hashing import HashedDotProduct, HashedEmbedding, hash_bucket
+from recsys_course.hashing import HashedDotProduct, HashedEmbedding, QREmbedding, hash_bucket
 
 def want(ids, n, seed=0): return [mmh3.hash(str(i), seed) % n for i in ids]
 
-def test_public_names(): assert sorted(H.__all__) == ['HashedDotProduct', 'HashedEmbedding', 'hash_bucket']
+def test_public_names(): assert sorted(H.__all__) == ['HashedDotProduct', 'HashedEmbedding', 'QREmbedding', 'hash_bucket']
 
 @pytest.mark.parametrize('seed', [0, 1, 2**31, 2**32-1])
 @pytest.mark.parametrize('n', [1, 2, 10, 997, 2**16, 2**31, 2**32+1, 2**63-1])
@@ -74,7 +74,7 @@ def test_inputs_stay(ids=np.arange(10)):
 def test_threads(monkeypatch):
     ids = np.random.default_rng(0).integers(-2**63, 2**63-1, 300_001)
     one = [hash_bucket(ids, 1009, s) for s in range(4)]
-    monkeypatch.setattr(H.config, 'NUMBA_NUM_THREADS', 5)
+    monkeypatch.setattr(H, 'count_threads', lambda: 5)
     many = [None]*4
     def work(s): many[s] = hash_bucket(ids, 1009, s)
     ts = [threading.Thread(target=work, args=(s,)) for s in range(4)]
@@ -136,3 +136,12 @@ def test_quotient_remainder():
     with pytest.raises(ValueError, match='n_buckets=0'): QREmbedding(10, 0, 3)
     with pytest.raises(IndexError, match='-1'): QREmbedding(10, 4, 3)(torch.tensor([-1]))
     for n, m in ((10, 4), (12, 4), (1, 1), (5, 9)): assert len(QREmbedding(n, m, 3)(torch.arange(n)).unique(dim=0)) == n
+
+@pytest.mark.parametrize('make', [lambda: HashedEmbedding(50, 8, n_hashes=2, combine='concat', seed=3), lambda: QREmbedding(40, 7, 5), lambda: HashedDotProduct(30, 20, 6, n_hashes=2)])
+def test_networks_are_saved_and_loaded(make, tmp_path):
+    torch.manual_seed(0)
+    net, ids = make(), torch.tensor([0, 5, 39, 5])
+    x = torch.stack([ids, ids + 1], 1) if isinstance(net, HashedDotProduct) else ids
+    net.save(tmp_path)
+    again = type(net).load(tmp_path)
+    assert torch.equal(again(x), net(x)) and again.get_args() == net.get_args()

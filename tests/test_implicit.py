@@ -1,10 +1,15 @@
 "Bad input, memory, refusals and determinism of the implicit models, and agreement with the implicit library"
+import threading
+
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from fastcore.test import test_close as close
 
+from recsys_course.check import check_recommender
+from recsys_course.core import csr_ones
 from recsys_course.data import Interactions
-from recsys_course.implicit import BPR, EASE, ImplicitALS, _block, _bloom, _cholesky_rows, _deal, _draw, _ease_weights, _gram, _item_weights, _may_have, _seen, sample_negatives, to_implicit
-from recsys_course.recommender import check_recommender
+from recsys_course.implicit import (BPR, EASE, FactorModel, FreeItems, Heaps, ImplicitALS, check_weights, ease_formula, ease_weights, gram_matrix, item_weights,
+                                    sample_negatives, solve_logistic, to_implicit, weigh_history, _bloom, _may_have)
+from recsys_course.recommender import Recommender, User
 
 MODELS = {'BPR': lambda **kw: BPR(8, 20, **kw), 'ImplicitALS': lambda **kw: ImplicitALS(8, 5, **kw), 'EASE': EASE}
 
@@ -63,8 +68,22 @@ def test_bpr_in_threads_repeats_itself_and_learns_as_well(how):
     one, many, again = (BPR(8, 40, how=how, n_threads=n).fit(log) for n in (1, 3, 3))
     assert (many.user_factors == again.user_factors).all() and (many.item_factors == again.item_factors).all() and (many.item_bias == again.item_bias).all()
     assert np.corrcoef(one.scores(np.arange(1, 201)).ravel(), many.scores(np.arange(1, 201)).ravel())[0, 1] > .5
-    small = BPR(8, 40, how=how, n_threads=None).fit(log)        # too little for a second thread
-    assert (small.item_factors == one.item_factors).all()
+
+def test_no_number_of_threads_means_one_per_core(monkeypatch):
+    log = random_log(60, 40, 1000)
+    fits = {n: BPR(8, 5, n_threads=n).fit(log).item_factors for n in (1, 3)}
+    assert (fits[1] != fits[3]).any()
+    for cores in fits:                                          # the model is that of as many threads, however small the log
+        monkeypatch.setattr('recsys_course.implicit.count_threads', lambda n: cores if n is None else n)
+        assert (BPR(8, 5, n_threads=None).fit(log).item_factors == fits[cores]).all()
+
+def test_an_error_in_one_thread_ends_the_others(monkeypatch):
+    steps = BPR._descend
+    def fails(self, log, rows, pool, bias, lr, seed):
+        if len(rows) and rows[0] > 100: raise MemoryError('no room')
+        steps(self, log, rows, pool, bias, lr, seed)
+    monkeypatch.setattr(BPR, '_descend', fails)
+    with pytest.raises((MemoryError, threading.BrokenBarrierError)): BPR(4, 2, n_threads=3).fit(random_log())
 
 def test_bpr_with_more_threads_than_items():
     log = Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 3], item=[1, 2, 2, 3], rating=1)))
@@ -77,14 +96,14 @@ def test_bpr_with_more_threads_than_items():
 def test_blocks_hold_every_row_once_and_share_nothing(shape, n):
     C = random_log(*shape).csr()
     users, seen = np.repeat(np.arange(C.shape[0]), np.diff(C.indptr)), np.zeros(C.nnz, int)
-    cuts, heaps, of = _deal(C, n, np.random.default_rng(0))
+    heaps = Heaps(C, n, np.random.default_rng(0))
     for r in range(n):
-        blocks = [np.arange(C.nnz)[_block(cuts, of, t, (t+r) % n)] for t in range(n)]
-        for t, rows in enumerate(blocks):
+        parts = [heaps.rows(t, (t+r) % n) for t in range(n)]
+        for t, rows in enumerate(parts):
             seen[rows] += 1
-            assert np.isin(C.indices[rows], heaps[(t+r) % n]).all()
-        for codes in (users, C.indices): assert sum(len(set(codes[rows])) for rows in blocks) == len(set(codes[np.concatenate(blocks)]))
-    assert (seen == 1).all() and (np.sort(np.concatenate(heaps)) == np.arange(1, C.shape[1])).all()
+            assert np.isin(C.indices[rows], heaps.items[(t+r) % n]).all()
+        for codes in (users, C.indices): assert sum(len(set(codes[rows])) for rows in parts) == len(set(codes[np.concatenate(parts)]))
+    assert (seen == 1).all() and (np.sort(np.concatenate(heaps.items)) == np.arange(1, C.shape[1])).all()
 
 def test_weights_share_out_the_triples_of_blocks():
     log = random_log(60, 40, 1000)
@@ -104,14 +123,15 @@ def test_the_filter_forgets_no_pair():
     assert maybe[~has].mean() < .15
 
 def test_unknown_and_cold_rows_are_zero(log):
-    cold = log._take((log.codes()[0] != 5) & (log.codes()[1] != 7))
+    cold = log.take((log.codes()[0] != 5) & (log.codes()[1] != 7))
     for m in (BPR(8, 3).fit(cold), ImplicitALS(8, 3).fit(cold)):
         assert not m.user_factors[[0, 5]].any() and not m.item_factors[0].any()
     assert not ImplicitALS(8, 3).fit(cold).item_factors[7].any()
     assert np.isfinite(EASE().fit(cold).scores(np.array([0, 5]))).all()
 
 def test_bad_settings():
-    for f, word in ((lambda: BPR(how='hard'), 'hard'), (lambda: ImplicitALS(solver='lu'), 'lu'), (lambda: ImplicitALS(alpha=0), 'alpha'), (lambda: EASE(reg=0), 'reg')):
+    for f, word in ((lambda: BPR(how='hard'), 'hard'), (lambda: ImplicitALS(solver='lu'), 'lu'), (lambda: ImplicitALS(alpha=0), 'alpha'), (lambda: EASE(reg=0), 'reg'),
+                    (lambda: BPR(n_threads=0), 'n_threads'), (lambda: ImplicitALS(n_epochs=0), 'n_epochs')):
         with pytest.raises(ValueError, match=word): f()
 
 def test_to_implicit_keeps_the_latest_of_a_pair_and_the_order_of_rows():
@@ -124,22 +144,24 @@ def test_to_implicit_keeps_the_latest_of_a_pair_and_the_order_of_rows():
     assert to_implicit(inter, threshold=3, weight='count').df.rating.tolist() == [1, 1, 1]
     for u, i, c in zip(got.df.user, got.df['item'], zip(*got.codes()[:2])): assert (inter.users.encode(u)[0], inter.items.encode(i)[0]) == c
     with pytest.raises(ValueError, match='loud'): to_implicit(inter, weight='loud')
+    with pytest.raises(ValueError, match='eps'): to_implicit(inter, weight='log', eps=0)
 
 def test_negatives_against_brute_force(log):
-    seen = _seen(log)
-    free = {u: np.setdiff1d(np.arange(1, len(log.items)), seen[u].indices) for u in range(1, len(log.users))}
-    rows = np.repeat(np.arange(1, len(log.users)), 3)
-    class Numbers:          # in place of a generator: t = 0, 1, 2, ... so that every free item must come once, in order
-        def integers(self, lo, hi, size): return np.arange(size[1])[None] % hi
-    for u, want in free.items(): assert (_draw(seen, _item_weights('uniform', seen), np.array([u]), len(want), Numbers())[0] == want).all()
-    assert _draw(seen, _item_weights('uniform', seen), rows, 4, np.random.default_rng(0), cells=10).shape == (len(rows), 4)
+    seen = csr_ones(log.csr())
+    weight = np.random.default_rng(0).integers(0, 4, len(log.items))
+    for how, w in (('uniform', np.ones(len(log.items), int)), (weight.astype(float), weight)):
+        free = FreeItems(seen, item_weights(how, seen))
+        for u in range(1, len(log.users)):                       # each number once: every free item comes as often as it weighs, in order
+            want = np.repeat(np.arange(1, len(w)), np.where(seen[u].toarray()[0] > 0, 0, w)[1:])
+            assert free.total[u] == len(want) and (free.find(np.array([u]), np.arange(len(want))[None])[0] == want).all()
+    assert sample_negatives(log, n=4).shape == (len(log), 4)
     w = np.r_[5., np.where(np.arange(1, len(log.items)) % 2, 1., 0.)]
     drawn = sample_negatives(log, n=50, how=w)
     assert (drawn % 2 == 1).all()                                # items of weight 0 and the unknown never come
     with pytest.raises(ValueError, match='not below 0'): sample_negatives(log, how=-w)
     with pytest.raises(ValueError, match='weights for'): sample_negatives(log, how=w[1:])
     with pytest.raises(KeyError, match='nobody'): sample_negatives(log, users=['nobody'])
-    with pytest.raises(ValueError, match='at least one'): sample_negatives(log, n=0)
+    with pytest.raises(ValueError, match='n=0'): sample_negatives(log, n=0)
 
 def test_negatives_in_bounded_memory(peak_growth):
     rng = np.random.default_rng(0)
@@ -163,8 +185,8 @@ def test_ease_refuses_what_does_not_fit_before_it_starts(peak_growth):
 def test_ease_takes_the_memory_it_says(peak_growth):
     n = 4000
     X = sp.random(2000, n, .01, format='csr', dtype=np.float32, random_state=0)
-    _ease_weights(_gram(X[:, :50]), 10.)
-    B, grown = peak_growth(lambda: _ease_weights(_gram(X), 100.))
+    ease_weights(gram_matrix(X[:, :50]), 10.)
+    B, grown = peak_growth(lambda: ease_weights(gram_matrix(X), 100.))
     assert grown < 1.7*4*n*n + 50e6, f'{grown/1e6:.0f} MB for a matrix of {4*n*n/1e6:.0f}'
     P = np.linalg.inv((X.T@X).toarray().astype(float) + 100*np.eye(n))
     want = -P/np.diag(P)
@@ -180,5 +202,92 @@ def test_users_agree_with_the_implicit_library(log):
     users = np.arange(1, len(log.users))
     want = peer.recalculate_user(users, C[users])
     V, got = peer.item_factors, np.zeros((len(log.users), 8), np.float32)
-    _cholesky_rows(got, V, V.T@V, C.indptr, C.indices, 3*C.data - 1, np.full(len(got), .1, np.float32), 0, len(got), 0)    # implicit: confidence alpha*w; here: 1 + extra
+    C.data = 3*C.data - 1                                       # implicit: confidence alpha*w; here: 1 + extra
+    ImplicitALS(8, solver='cholesky', n_threads=1).update_rows(got, V, C, np.full(len(got), .1, np.float32))
     close(got[users], want, eps=1e-3)
+
+# --- what the models share
+
+@pytest.mark.parametrize('name', ['BPR', 'ImplicitALS'])
+def test_scores_of_some_items_are_those_of_all(name, log):
+    m = MODELS[name]().fit(log)
+    rng = np.random.default_rng(0)
+    people = ['u3', m.fold_in({1: 1., 5: 2.}), User(id='u7'), User({2: 1.}), 'u0']
+    for who in (['u3', 'u0', 'u9'], people):                    # ids alone, and ids with newcomers
+        query = m.query(who)
+        items = rng.integers(0, len(log.items), (len(query), 7))
+        got, want = m.scores_of(query, items), np.take_along_axis(m.query_scores(query), items, 1)
+        assert got.dtype == np.float32
+        close(got, want, eps=1e-5)
+    def refuse(*args): raise AssertionError('scored every item')
+    m.scores = m.vector_scores = refuse
+    m.block_bytes = 100                                         # a person at a time
+    close(m.scores_of(query, items), want, eps=1e-5)
+
+@pytest.mark.parametrize('name', ['BPR', 'ImplicitALS'])
+def test_scores_are_linear_in_the_user_vector(name, log):
+    m = MODELS[name]().fit(log)
+    rows, base, link = m.linear()
+    codes = np.arange(len(log.users))
+    assert link is None and rows.shape == (len(log.items), 8) and base.shape == (len(log.items),)
+    close(m.user_vectors(codes)@rows.T + base, m.scores(codes), eps=1e-5)
+    assert base.any() == (name == 'BPR')
+
+def test_ease_user_vectors_are_rows(log):
+    codes = np.arange(len(log.users))
+    for m in (EASE().fit(log), EASE(n_neighbours=10).fit(log)):
+        assert (m.user_vectors(codes) == log.csr().toarray()).all() and (m.vector_scores(m.user_vectors(codes)) == m.scores(codes)).all()
+
+def test_factors_that_are_no_numbers_are_refused(log):
+    m = ImplicitALS(4, 1).fit(log)
+    assert m.check_factors('') is m
+    m.item_factors[3, 1] = np.inf
+    with pytest.raises(FloatingPointError, match='ImplicitALS became unstable.*Take less'): m.check_factors('Take less')
+
+def test_check_weights():
+    check_weights([1, .5])
+    check_weights([])
+    for bad in ([1, 0], [1, -2.], [np.nan]):
+        with pytest.raises(ValueError, match='1 of'): check_weights(bad)
+
+def test_weigh_history_adds_up_and_sorts(log):
+    codes, w = weigh_history(EASE().fit(log), pd.DataFrame(dict(item=[5, 1, 5], rating=[1., 2., 3.])))
+    assert log.items.decode(codes).tolist() == [1, 5] and w.tolist() == [2, 4]
+
+def test_newton_finds_where_the_gradient_vanishes():
+    rng = np.random.default_rng(1)
+    D, bias, w = rng.normal(size=(80, 5)), rng.normal(size=80), rng.dirichlet(np.ones(80))
+    x = solve_logistic(D, bias, w, .02)
+    close(D.T@(w/(1 + np.exp(D@x + bias))), .02*x, eps=1e-10)
+
+def test_both_ways_to_ease_agree():
+    X = sp.random(200, 60, .2, format='csr', dtype=np.float32, random_state=0)
+    G = gram_matrix(X)
+    close(G, (X.T@X).toarray(), eps=1e-5)
+    want = ease_formula(G.astype(float), 5.)
+    got = ease_weights(G.copy(), 5.)
+    close(got, want, eps=1e-4)
+    assert not np.diag(got).any()
+    with pytest.raises(ValueError, match='raise reg'): ease_weights(-G, 1e-3)
+
+@pytest.mark.parametrize('solver', ['cg', 'cholesky'])
+def test_a_round_is_one_epoch(solver, log):
+    "The loss over all cells, as written, falls with each epoch"
+    C = log.csr().toarray()*2
+    totals = [1*(C.any(0).sum()) + C.sum(1), C.any(1).sum() + C.sum(0)]
+    def loss(m):
+        reg_u, reg_v = (.02*t for t in totals)
+        U, V = m.user_factors.astype(float), m.item_factors.astype(float)
+        return ((1 + C)*((C > 0) - U@V.T)**2)[1:, 1:].sum() + reg_u@(U**2).sum(1) + reg_v@(V**2).sum(1)
+    path = [loss(ImplicitALS(8, n, solver=solver).fit(log)) for n in (1, 2, 4, 8)]
+    assert (np.diff(path) < 0).all()
+
+@pytest.mark.parametrize('make', [lambda: BPR(8, 20), lambda: ImplicitALS(8, 5), EASE, lambda: EASE(n_neighbours=10)])
+def test_a_loaded_model_does_all_but_fit(make, log, tmp_path):
+    m = make().fit(log)
+    m.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    assert type(again) is type(m)
+    for f in (lambda o: o.recommend(['u1', o.fold_in({3: 1., 4: 2.})], 5), lambda o: o.similar_items([1, 2], 5), lambda o: o.recommend(User([1, 5]), 5)):
+        assert f(m).equals(f(again))
+    if isinstance(m, FactorModel): assert (m.linear().rows == again.linear().rows).all()

@@ -1,11 +1,10 @@
 "Looking inside: files read back, the report in a browser, odd titles, and input that is no use"
-import re, shutil, subprocess, sys
+import html, re, shutil, subprocess, sys
 from types import SimpleNamespace
 
 import matplotlib; matplotlib.use('Agg')
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest
 
-from recsys_course import interpret
 from recsys_course.data import Interactions
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.interpret import *
@@ -40,7 +39,7 @@ def check_projector(paths, model, inter):
     assert [t for t in meta.title] == [flat[i] for i in meta['item']]
 
 def test_projector_round_trip(model, inter, tmp_path, monkeypatch):
-    monkeypatch.setattr(interpret, '_summary_writer', lambda: None)
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)                         # as if it were not installed
     paths = to_projector(tmp_path/'new'/'folder', model, inter)
     assert [p.name for p in paths] == ['vectors.tsv', 'metadata.tsv']
     check_projector(paths, model, inter)
@@ -53,9 +52,22 @@ def test_projector_through_tensorboard(model, inter, tmp_path):
     assert paths[0].name == 'tensors.tsv' and (tmp_path/'projector_config.pbtxt').is_file()
     check_projector(paths, model, inter)
 
-def test_projector_without_titles(model, tmp_path):
-    paths = to_projector(tmp_path, model)
-    assert read_projector(paths)[1].title.str.match(r'item \d+$').all()
+def test_projector_without_data(model, inter, tmp_path):
+    "The titles that the model met in fit, or ids"
+    title = read_projector(to_projector(tmp_path, model))[1].set_index('item').title
+    assert title[4] == nasty[4] and title[2] == ' '.join(nasty[2].split()) and title[5] == 'item 5'
+    bare = BiasedMF(n_factors=4).fit(Interactions.from_df(inter.df))
+    assert read_projector(to_projector(tmp_path, bare))[1].title.str.match(r'item \d+$').all()
+
+def test_what_the_model_knows_without_data(model, inter, tmp_path):
+    assert top_bias(model, k=8).title.tolist() == [nasty[i] or 'item 5' for i in top_bias(model, k=8)['item']]
+    assert nasty[4] in [t.get_text() for t in plot_items(model).texts]
+    assert set(component_traits(model).trait) == {'ratings (log)'}
+    page = interpret_report(model, tmp_path).read_text(encoding='utf-8')
+    assert 'Misérables, Les (1995)' in page and 'mean rating' not in page and 'What the components lean to' not in page
+    found = search_items('les', model)
+    assert found['item'].tolist() == [4] and found.ratings.tolist() == [inter.df['item'].eq(4).sum()]
+    assert show_items([4], data=model)[0].texts[0].get_text().startswith('Misérables')
 
 @pytest.mark.parametrize('make', [lambda: BiasedMF(n_factors=4), lambda: ALS(n_factors=4), lambda: FullBatchMF(n_factors=4), lambda: Bias()], ids='BiasedMF ALS FullBatchMF Bias'.split())
 def test_report_of_every_kind_of_model(make, inter, tmp_path):
@@ -75,7 +87,7 @@ def test_torch_models_answer(inter, tmp_path):
     assert np.allclose(embedding_pca(rec, 4).explained.sum(), 1)
     assert 'A map of the items' in interpret_report(rec, tmp_path, inter).read_text(encoding='utf-8')
     turned = SimpleNamespace(**{**vars(rec), 'item_rows': np.arange(len(inter.items))[::-1]})     # as after a learner with its own order of rows
-    assert np.allclose(interpret._part(turned, 'item_bias'), interpret._part(rec, 'item_bias')[::-1])
+    assert np.allclose(learned(turned, 'item_bias'), learned(rec, 'item_bias')[::-1])
     rec.model = DotProduct(len(inter.users), len(inter.items), 4)
     with pytest.raises(TypeError, match='has no item_bias'): top_bias(rec, inter)
 
@@ -94,7 +106,7 @@ def test_report_in_a_browser(model, inter, tmp_path):
     ask = ("<script>onload=()=>{const f=document.querySelector('iframe'),d=f.contentDocument,i=[...d.images];"
            "document.body.innerHTML=`width ${d.documentElement.scrollWidth} figures ${i.filter(o=>o.complete&&o.naturalWidth>300).length} of ${i.length} title ${d.title}`}</script>")
     frame = tmp_path/'phone.html'
-    frame.write_text(f'<iframe width=390 height=800 style="border:0" srcdoc="{interpret.html.escape(page.read_text(encoding="utf-8"))}"></iframe>{ask}', encoding='utf-8')
+    frame.write_text(f'<iframe width=390 height=800 style="border:0" srcdoc="{html.escape(page.read_text(encoding="utf-8"))}"></iframe>{ask}', encoding='utf-8')
     out = in_browser(frame, tmp_path, '--dump-dom', '--virtual-time-budget=5000').stdout
     found = re.search(r'width (\d+) figures (\d+) of (\d+) title ([^<]*)', out)
     assert found, out[-500:]
@@ -109,13 +121,57 @@ def test_labels_never_overlap_at_any_resolution(inter, tmp_path):
     for n, spread in ((1, 1), (2, 0), (80, 1), (80, .01)):
         fig, ax = plt.subplots(figsize=(8, 5), dpi=50 if n > 2 else 200, layout='constrained')
         xy = rng.normal(0, spread, (n, 2))
-        ax.scatter(*xy.T)
-        interpret._label(ax, xy, [f'A title of item {j}'[:rng.integers(4, 20)] for j in range(n)])
+        dots = ax.scatter(*xy.T)
+        label_points(dots, [f'A title of item {j}'[:rng.integers(4, 20)] for j in range(n)])
         for dpi in (60, 100, 220):
             fig.set_dpi(dpi); fig.canvas.draw()
             b = np.array([t.get_window_extent().extents for t in ax.texts if t.get_visible()]).reshape(-1, 4)
             meet = (b[:,None,:2] < b[None,:,2:]).all(-1) & (b[None,:,:2] < b[:,None,2:]).all(-1)
             assert len(b) and not (meet & ~np.eye(len(b), dtype=bool)).any(), (n, spread, dpi)
+            dot = ax.transData.transform(xy)
+            assert not ((b[:,None,:2] + 1 < dot) & (b[:,None,2:] - 1 > dot)).all(-1).any(), 'a label hides a point'
+        assert n < 80 or len(b) > 40, 'most labels find a place'
+        frame = ax.get_window_extent().padded(1)
+        assert all(frame.x0 <= x0 and x1 <= frame.x1 and frame.y0 <= y0 and y1 <= frame.y1 for x0,y0,x1,y1 in b)
+
+def test_the_same_map_every_time(model, inter):
+    one, two = (plot_items(model, inter) for _ in range(2))
+    assert [t.get_position() for t in one.texts] == [t.get_position() for t in two.texts]
+
+def test_lines_lead_to_labels_that_are_shown():
+    fig, ax = plt.subplots(figsize=(3, 2), layout='constrained')
+    texts = label_points(ax.scatter(*np.random.default_rng(0).normal(size=(2, 40))), ['A long title'] * 40)
+    hidden = [t for t in texts if not t.get_visible()]
+    assert hidden and not any(p.get_visible() for p in ax.patches if p.patchA in hidden)
+
+def test_keep_apart_takes_the_first():
+    boxes = np.array([[0,0,2,2], [1,1,3,3], [2,0,4,1], [5,5,6,6.]])
+    assert keep_apart(boxes, np.zeros((0, 4))).tolist() == [True, False, True, True]         # touching is not overlapping
+    assert keep_apart(boxes, np.array([[5.5,5.5,5.6,5.6]])).tolist() == [True, False, True, False]
+
+@pytest.mark.parametrize('of', ['item', 'user'])
+def test_components_by_hand(model, of):
+    pca = embedding_pca(model, 3, least=1, of=of)
+    X = getattr(model, f'{of}_factors')[getattr(model, f'{of}s').encode(pca.coords.index)].astype(float)
+    U, s, V = np.linalg.svd(X - X.mean(0), full_matrices=False)
+    sign = np.sign(V[np.arange(len(V)), np.abs(V).argmax(1)])
+    assert np.allclose(pca.coords, (U*s*sign)[:,:3]) and np.allclose(pca.components, (V*sign[:,None])[:3])
+    assert np.allclose(pca.explained, (s**2/(s**2).sum())[:3]) and np.allclose(pca.mean, X.mean(0))
+
+def test_factors_that_do_not_vary(inter):
+    m = BiasedMF(n_factors=4).fit(inter)
+    m.item_factors[:] = 1
+    pca = embedding_pca(m)
+    assert np.allclose(pca.coords, 0) and pca.explained.tolist() == [0, 0]
+
+def test_traits_by_hand(inter):
+    ids = pd.Index([1,2,3,4,5,8], name='item')
+    traits = item_traits(ids, inter, [1,2,3,4,5,6], least=3)
+    assert list(traits) == ['Comedy', 'year', 'ratings (log)']                                # two of six are dramas: too few
+    year = info.year[ids].astype(float)
+    year = year.fillna(year.mean())
+    assert np.allclose(traits.year, (year - year.mean())/year.std(ddof=0))
+    assert np.allclose(traits.Comedy/2, np.array([0,0,1,1,0,1]) - 1/2)
 
 def test_plot_items_takes_odd_titles(model, inter, tmp_path):
     ax = plot_items(model, inter)
@@ -158,10 +214,14 @@ def test_search(inter):
     with pytest.raises(TypeError, match='text=None'): search_items(None, info)
     with pytest.raises(ValueError, match='no titles'): search_items('a', Interactions.from_df(inter.df))
     with pytest.raises(ValueError, match='k=0'): search_items('a', info, k=0)
+    with pytest.raises(ValueError, match='pass data'): search_items('a', None)
+    with pytest.raises(ValueError, match='pass data'): search_widget(None)
+    with pytest.raises(ValueError, match='pass data'): search_items('a', BiasedMF(n_factors=4).fit(Interactions.from_df(inter.df)))
 
-def test_search_without_data_uses_the_course(monkeypatch, inter):
-    monkeypatch.setattr(interpret, '_course', lambda: inter)
-    assert search_items('misé')['item'].tolist() == [4]
+def test_html_table():
+    page = html_table(pd.DataFrame(dict(a_b=['<i>' + 'x'*90, None], year=pd.array([1990, None], 'Int64'), p=[.0021, .5], n=[1000, 2])))
+    assert re.findall('<td>(.*?)</td>', page) == ['&lt;i&gt;' + 'x'*90, '1990', '0.002', '1000', '', '', '0.50', '2']
+    assert '<th>a b</th>' in page and 'class="dataframe n2 n3 n4"' in page
 
 def test_widget_or_table(monkeypatch, inter):
     monkeypatch.setitem(sys.modules, 'ipywidgets', None)
@@ -172,7 +232,7 @@ def test_widget_or_table(monkeypatch, inter):
     w.children[0].value = 'script'
     assert '&lt;script&gt;' in w.children[1].value and '<script' not in w.children[1].value
     w.children[0].value = 'nothing like it'
-    assert '<tbody></tbody>' in w.children[1].value
+    assert re.search(r'<tbody>\s*</tbody>', w.children[1].value)
 
 def test_bad_models(inter, tmp_path):
     popular = Popular().fit(inter)

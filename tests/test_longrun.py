@@ -15,7 +15,7 @@ scripts = sorted(p for d in ('recsys_course', 'tests', 'benchmarks', '.ci', 'doc
 ours = 'github.com/recsys-course/recsys_course/'
 
 def name(path): return path.relative_to(root).as_posix()
-def run(*args, cwd=root, **kw): return subprocess.run(args, cwd=cwd, capture_output=True, text=True, encoding='utf-8', timeout=300, **kw)
+def run(*args, cwd=root, **kw): return subprocess.run(args, cwd=cwd, capture_output=True, text=True, encoding='utf-8', timeout=1800, **kw)
 
 def cells(path, kind): return [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == kind]
 def markdown(path): return '\n\n'.join(cells(path, 'markdown')) if path.suffix == '.ipynb' else path.read_text(encoding='utf-8')
@@ -137,7 +137,7 @@ def test_wheel_says_what_settings_say(wheel):
     entries = wheel.read(next(n for n in wheel.namelist() if n.endswith('entry_points.txt'))).decode()
     assert 'recsys-course = recsys_course.cli:main' in entries
 
-heavy = ['torch', 'fastai', 'matplotlib', 'sklearn', 'numba', 'faiss', 'IPython', 'kaggle', 'pooch', 'requests', 'PIL', 'ipywidgets']
+heavy = ['torch', 'fastai', 'matplotlib', 'sklearn', 'numba', 'faiss', 'IPython', 'kagglehub', 'lightgbm', 'adjustText', 'pooch', 'requests', 'PIL', 'ipywidgets']
 
 @pytest.mark.parametrize('module,allowed', [('data', []), ('simulate', []), ('exercise', []), ('cli', []), ('recommender', ['numba']), ('evaluate', ['numba'])])
 def test_import_drags_in_nothing_heavy(module, allowed):

@@ -3,12 +3,13 @@ import inspect
 
 import numpy as np, pandas as pd, pytest
 
+from recsys_course.candidates import SimilarToRecent
 from recsys_course.data import Interactions
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.implicit import BPR, EASE, ImplicitALS, to_implicit
-from recsys_course.pipeline import SimilarToRecent, TwoTower
 from recsys_course.recommender import Bias, ItemKNN, Recommender
 from recsys_course.simulate import World
+from recsys_course.towers import TwoTower
 
 class Vectors(Recommender):
     "Dot products of random vectors: a stand-in for any factor model"
@@ -42,8 +43,8 @@ def test_many_users_in_little_memory(peak_growth):
 
 @pytest.mark.parametrize('make', [Bias, ItemKNN, BPR, ImplicitALS, EASE, TwoTower, SimilarToRecent, BiasedMF, ALS, FullBatchMF])
 def test_every_number_among_the_settings_is_looked_at(make):
-    may_be_zero = {'reg', 'reg_bias', 'reg_scale', 'wd', 'final', 'holdout', 'w0', 'shrink', 'damping', 'user_damping', 'item_damping', 'fade'} - ({'reg', 'reg_bias'} if make in (ALS, EASE) else set())
-    counts = {'n_factors', 'n_epochs', 'n_rounds', 'n_steps', 'n_iters', 'n_threads', 'n_neighbours', 'n_recent', 'k', 'bs', 'cg_steps', 'patience'}
+    may_be_zero = {'reg', 'reg_bias', 'reg_scale', 'wd', 'lr_final', 'holdout', 'w0', 'shrink', 'damping', 'user_damping', 'item_damping', 'fade'} - ({'reg', 'reg_bias'} if make in (ALS, EASE) else set())
+    counts = {'n_factors', 'n_epochs', 'n_rounds', 'n_threads', 'n_neighbours', 'n_recent', 'k', 'bs', 'cg_steps', 'patience'}
     settings = [k for k, p in inspect.signature(make).parameters.items() if k not in ('seed', 'how', 'solver', 'similarity', 'model', 'centre', 'correct')]
     assert len(settings) > 2
     log = Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 2, 3], item=[1, 2, 2, 3, 1], rating=1)))

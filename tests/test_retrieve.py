@@ -1,12 +1,17 @@
 "What no lesson can show of retrieve: memory, damaged files, threads, fresh processes, and the backends that are extras"
 import json, os, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 
+from recsys_course import retrieve
+from recsys_course.check import check_recommender
+from recsys_course.core import Damaged, Saveable
 from recsys_course.data import Interactions, Vocab
 from recsys_course.factorize import ALS, BiasedMF
-from recsys_course.recommender import Popular
-from recsys_course.retrieve import ANNIndex, similarity, top_k
+from recsys_course.implicit import BPR, ImplicitALS
+from recsys_course.recommender import Bias, ItemKNN, Linear, Popular, Recommender, SigmoidLink, User
+from recsys_course.retrieve import ANNIndex, FaissGraph, Nearest, item_table, lift_items, similarity, top_k
 
 EXTRAS = ['usearch', 'hnswlib', 'annoy']
 METRICS = ['cosine', 'dot', 'euclidean']
@@ -146,30 +151,84 @@ def test_bad_queries(cloud):
 
 @pytest.fixture
 def saved(cloud, tmp_path):
-    ANNIndex(cloud).save(tmp_path/'a')
-    ANNIndex(cloud[:, :6]).save(tmp_path/'b')
+    ANNIndex(cloud, 'dot').save(tmp_path/'a')
+    ANNIndex(cloud[:, :6], 'dot').save(tmp_path/'b')
     return tmp_path
 
-@pytest.mark.parametrize('name', ['index.bin', 'vectors.safetensors', 'index.json'])
+def arrays_of(folder):
+    "The file of arrays in the folder of a saved object"
+    path, = folder.glob('*.safetensors')
+    return path
+
 @pytest.mark.parametrize('share', [0, .5, .999])
-def test_file_cut_short(saved, name, share):
-    path = saved/'a'/name
-    path.write_bytes(path.read_bytes()[:int(share*path.stat().st_size)])
-    with pytest.raises(ValueError, match=f'{name} is not the file'): ANNIndex.load(saved/'a')
+def test_file_cut_short(saved, share):
+    for path in (arrays_of(saved/'a'), saved/'a/model.json'):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:int(share*len(whole))])
+        with pytest.raises(Damaged): ANNIndex.load(saved/'a')
+        path.write_bytes(whole)
+    assert len(ANNIndex.load(saved/'a')) == 3000
 
-@pytest.mark.parametrize('name', ['index.bin', 'vectors.safetensors', 'index.json'])
-def test_file_of_another_dimension(saved, name):
-    (saved/'a'/name).write_bytes((saved/'b'/name).read_bytes())
-    with pytest.raises(ValueError, match='is not the file'): ANNIndex.load(saved/'a')
+def test_file_of_another_dimension(saved):
+    arrays_of(saved/'a').write_bytes(arrays_of(saved/'b').read_bytes())
+    with pytest.raises(Damaged, match='is not the file that was written'): ANNIndex.load(saved/'a')
 
-@pytest.mark.parametrize('name', ['index.bin', 'vectors.safetensors', 'index.json'])
-def test_file_gone(saved, name):
-    (saved/'a'/name).unlink()
-    with pytest.raises((ValueError, FileNotFoundError), match='index'): ANNIndex.load(saved/'a')
+def test_file_gone(saved):
+    arrays_of(saved/'a').unlink()
+    with pytest.raises(Damaged, match='is missing'): ANNIndex.load(saved/'a')
+    (saved/'a/model.json').unlink()
+    with pytest.raises(FileNotFoundError, match='no saved model'): ANNIndex.load(saved/'a')
 
-def test_other_json(saved):
-    (saved/'a/index.json').write_text(json.dumps([1, 2]))
-    with pytest.raises(ValueError, match='index.json is not the file'): ANNIndex.load(saved/'a')
+@pytest.mark.parametrize('about', [[1, 2], dict(args=dict(metric=dict(kind='json', value='cosin'))), dict(args=dict(backend=dict(kind='json', value='magic'))),
+    dict(state=dict(radius=dict(kind='json', value=None))), dict(state=dict(stored=dict(kind='json', value=None))), dict(state=dict(filed=dict(kind='json', value=None)))])
+def test_description_that_does_not_fit(saved, about):
+    path = saved/'a/model.json'
+    d = json.loads(path.read_text())
+    if isinstance(about, dict):
+        for part, values in about.items(): d[part] |= values
+    else: d = about
+    path.write_text(json.dumps(d))
+    with pytest.raises(Damaged): ANNIndex.load(saved/'a')
+
+def test_rows_that_were_never_filed(cloud, tmp_path):
+    index = ANNIndex(cloud, 'dot').build()
+    filed = index.filed
+    for index.filed in (filed[:-1], filed + len(cloud), np.repeat(filed[:1], len(filed)), filed.astype(float)):
+        index.save(tmp_path/'bad')
+        with pytest.raises(Damaged): ANNIndex.load(tmp_path/'bad')
+
+def test_another_class_in_the_folder(saved, inter):
+    Popular().fit(inter).save(saved/'p')
+    with pytest.raises(TypeError, match='holds a Popular'): ANNIndex.load(saved/'p')
+    assert isinstance(Saveable.load(saved/'a'), ANNIndex)
+
+@pytest.mark.parametrize('backend', ['faiss', *EXTRAS])
+def test_load_without_the_backend(backend, cloud, tmp_path, monkeypatch):
+    ANNIndex(cloud, backend=need(backend)).save(tmp_path/'a')
+    monkeypatch.setitem(sys.modules, retrieve.backends[backend].module, None)
+    with pytest.raises(ImportError, match=f'pip install {retrieve.backends[backend].package}'): ANNIndex.load(tmp_path/'a')
+
+@pytest.mark.parametrize('ids', [None, range(5, 305), np.arange(300, dtype=np.int32)*2, np.arange(300)/2, [f'é{n}' for n in range(300)], [*range(299), 'last']])
+def test_ids_keep_their_type(ids, cloud, tmp_path):
+    index = ANNIndex(cloud[:300], ids=ids)
+    index.save(tmp_path)
+    again = ANNIndex.load(tmp_path)
+    assert again.ids.equals(index.ids) and again.ids.dtype == index.ids.dtype
+    a, b = (i.query(cloud[:9], 5)[0] for i in (index, again))
+    assert a.dtype == b.dtype and (a == b).all() and [type(o) for o in a[0].tolist()] == [type(o) for o in b[0].tolist()]
+    assert again.query_items(index.ids[7], 1)['item'].tolist() == [index.ids[7]]
+
+def test_ids_that_no_file_can_hold(cloud, tmp_path):
+    with pytest.raises(TypeError, match='ids'): ANNIndex(cloud[:2], ids=[('a', 1), ('b', 2)]).save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+def test_a_loaded_index_is_not_built_again(saved, cloud, monkeypatch):
+    q = ANNIndex(cloud, 'dot').query(cloud[:20], 5)
+    monkeypatch.setattr(FaissGraph, 'add', None)
+    again = ANNIndex.load(saved/'a')
+    assert all((a == b).all() for a, b in zip(again.query(cloud[:20], 5), q))
+    again.save(saved/'c')
+    assert all((a == b).all() for a, b in zip(ANNIndex.load(saved/'c').query(cloud[:20], 5), q))
 
 def test_load_in_a_fresh_process(saved, cloud):
     code = f"import numpy as np; from recsys_course.retrieve import ANNIndex; print(ANNIndex.load({str(saved/'a')!r}).query(np.load({str(saved/'q.npy')!r}), 5)[0].tolist())"
@@ -183,7 +242,7 @@ def inter():
     df = pd.DataFrame(dict(user=rng.integers(0, 80, 4000), item=rng.integers(100, 900, 4000), rating=rng.integers(1, 6, 4000))).drop_duplicates(['user', 'item'])
     return Interactions.from_df(df)
 
-@pytest.mark.parametrize('make', [lambda: ALS(n_factors=8, n_rounds=3), lambda: BiasedMF(n_factors=8, n_epochs=5)])
+@pytest.mark.parametrize('make', [lambda: ALS(n_factors=8, n_epochs=3), lambda: BiasedMF(n_factors=8, n_epochs=5)])
 @pytest.mark.parametrize('backend', ['exact', 'faiss'])
 def test_recommend_from_an_index(make, backend, inter):
     model = make().fit(inter)
@@ -198,28 +257,43 @@ def test_recommend_from_an_index(make, backend, inter):
     assert not {101, 102} & set(model.recommend(new, 300, index=index)['item'])
     assert len(model.recommend([], index=index)) == 0
     with pytest.raises(KeyError, match='nobody'): model.recommend('nobody', index=index)
-    with pytest.raises(ValueError, match='either items or index'): model.recommend(inter.users.ids[:1], items=[101], index=index)
 
 def test_user_who_has_seen_everything():
     rows = [('all', i, 3.) for i in range(60)] + [('most', i, 4.) for i in range(57)] + [('one', 0, 5.), ('two', 59, 1.)]
     inter = Interactions.from_df(pd.DataFrame(rows, columns=['user', 'item', 'rating']))
-    model = ALS(n_factors=3, n_rounds=2).fit(inter)
+    model = ALS(n_factors=3, n_epochs=2).fit(inter)
     for backend in ('exact', 'faiss'):
         index = ANNIndex.from_model(model, backend)
         recs = model.recommend(['all', 'most', 'one'], 10, index=index)
         assert recs.groupby('user').size().to_dict() == dict(most=3, one=10) and set(recs[recs.user == 'most']['item']) == {57, 58, 59}
 
 def test_index_of_another_model(inter):
-    a, b = ALS(n_factors=8, n_rounds=1).fit(inter), ALS(n_factors=5, n_rounds=1).fit(inter)
+    a, b = ALS(n_factors=8, n_epochs=1).fit(inter), ALS(n_factors=5, n_epochs=1).fit(inter)
     with pytest.raises(ValueError, match='dimension'): a.recommend(1, index=ANNIndex.from_model(b))
     few = Interactions.from_df(inter.df[inter.df['item'] < 500])
-    with pytest.raises(ValueError, match='other items'): a.recommend(1, index=ANNIndex.from_model(ALS(n_factors=8, n_rounds=1).fit(few)))
-    with pytest.raises(NotImplementedError, match='Popular'): ANNIndex.from_model(Popular().fit(inter))
+    with pytest.raises(ValueError, match='other items'): a.recommend(1, index=ANNIndex.from_model(ALS(n_factors=8, n_epochs=1).fit(few)))
+    with pytest.raises(NotImplementedError, match='ItemKNN'): ANNIndex.from_model(ItemKNN().fit(inter))
+
+class Squashed(ALS):
+    "Its scores are a sigmoid of those of ALS"
+    def linear(self): return Linear(*super().linear()[:2], SigmoidLink(1, 5))
+    def vector_scores(self, vectors): return Recommender.vector_scores(self, vectors)
+    def scores(self, user_codes): return Recommender.scores(self, user_codes)
+    def scores_of(self, query, items): return Recommender.scores_of(self, query, items)
+
+class Bent(ALS):
+    "Its scores are no weighted sums, and it says so"
+    def linear(self): return Recommender.linear(self)
+
+def test_scores_that_are_linear_before_a_link(inter):
+    model = Squashed(n_factors=4, n_epochs=2).fit(inter)
+    for backend in ('exact', 'faiss'):
+        got, want = model.recommend([1, 2], 5, index=ANNIndex.from_model(model, backend)), model.recommend([1, 2], 5)
+        assert got['item'].equals(want['item']) and np.allclose(got.score, want.score, atol=1e-4)
+        assert got.score.between(1, 5).all()
 
 def test_scores_that_are_not_linear(inter):
-    class Squashed(ALS):
-        def vector_scores(self, vectors): return 5/(1 + np.exp(-super().vector_scores(vectors)))
-    with pytest.raises(ValueError, match='Squashed are not linear'): ANNIndex.from_model(Squashed(n_factors=4, n_rounds=2).fit(inter))
+    with pytest.raises(NotImplementedError, match='Bent are no weighted sum'): ANNIndex.from_model(Bent(n_factors=4, n_epochs=2).fit(inter))
 
 def test_an_index_answers_for_models_that_end_in_a_sigmoid(inter):
     from recsys_course.learner import LearnerRecommender, collab_dls, collab_learner
@@ -230,8 +304,257 @@ def test_an_index_answers_for_models_that_end_in_a_sigmoid(inter):
     for model in (fitted(), fitted(y_range=False)):
         got, want = model.recommend([1, 2], 5, index=ANNIndex.from_model(model, 'exact')), model.recommend([1, 2], 5)
         assert got['item'].equals(want['item']) and np.allclose(got.score, want.score, atol=1e-3)
-    with pytest.raises(ValueError, match='not linear'): ANNIndex.from_model(fitted(use_nn=True))
+    with pytest.raises(NotImplementedError, match='no weighted sum'): ANNIndex.from_model(fitted(use_nn=True))
 
 def test_similarity_of_twins_is_equal():
     x = np.random.default_rng(0).normal(size=(50, 33)).astype(np.float32)
     for m in METRICS: assert (similarity(x, x, m) == similarity(np.vstack([x, x]), x, m)[50:]).all()
+
+@pytest.mark.parametrize('backend', ['exact', 'faiss'])
+@pytest.mark.parametrize('k', [1, 5, 40])
+def test_only_some_items(backend, k, inter):
+    model = ALS(n_factors=8, n_epochs=3).fit(inter)
+    index, ids = ANNIndex.from_model(model, backend, effort=300), inter.items.ids
+    for allowed in (ids[::2], ids[5:300], ids[3:4], ids[:0], ids):
+        for exclude in (True, False):
+            got, want = (model.recommend(inter.users.ids[:30], k, exclude, allowed, index=i) for i in (index, None))
+            assert set(got['item']) <= set(allowed) and (got.user == want.user).all() and len(got) == len(want)
+            if exclude: assert not set(zip(got.user, got['item'])) & set(zip(inter.df.user, inter.df['item']))
+            if len(want): assert np.mean(np.abs(got.score - want.score) < 1e-3) > .98
+    new = model.recommend([1, User({101: 5., 102: 1.})], k, items=ids[:50], index=index)
+    assert new['item'].equals(model.recommend([1, User({101: 5., 102: 1.})], k, items=ids[:50])['item'])
+
+def test_few_items_are_searched_exactly(inter):
+    model = ALS(n_factors=8, n_epochs=3).fit(inter)
+    index = ANNIndex.from_model(model, effort=1)
+    index._candidates = None                                          # no walk
+    got, want = (model.recommend(inter.users.ids, 5, items=inter.items.ids[:30], index=i) for i in (index, None))
+    assert got['item'].equals(want['item'])
+
+def changed(model, inter):
+    "Ways of changing a model behind an index's back"
+    new = Interactions.from_df(inter.df.iloc[:40])
+    yield lambda: (setattr(model, 'seed', 7), model.fit(inter))
+    if hasattr(model, 'partial_fit'): yield lambda: model.partial_fit(new)
+    yield lambda: setattr(model, 'item_factors', model.item_factors[:, ::-1].copy())
+    def scale(): model.item_factors *= 2
+    yield scale
+
+@pytest.mark.parametrize('make', [lambda: BiasedMF(n_factors=8, n_epochs=2), lambda: ImplicitALS(8, 2), lambda: BPR(8, 2)])
+@pytest.mark.parametrize('loaded', [False, True])
+def test_an_index_of_a_model_that_changed(make, loaded, inter, tmp_path):
+    for n in range(len(list(changed(make().fit(inter), inter)))):
+        model = make().fit(inter)
+        index = ANNIndex.from_model(model)
+        model.recommend(1, index=index)
+        if loaded:
+            index.save(tmp_path)
+            index = ANNIndex.load(tmp_path)
+        list(changed(model, inter))[n]()
+        with pytest.raises(ValueError, match='another fit of the model: make it with'): model.recommend(1, index=index)
+        assert len(model.recommend(1, index=ANNIndex.from_model(model))) == 10
+
+def test_an_index_of_a_network_that_was_trained_on(inter):
+    from recsys_course.learner import LearnerRecommender, collab_dls, collab_learner
+    learn = collab_learner(collab_dls(inter, holdout=0), n_factors=4)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)
+    model = LearnerRecommender(learn, inter)
+    index = ANNIndex.from_model(model)
+    model.recommend(1, index=index)
+    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1)
+    with pytest.raises(ValueError, match='another fit'): model.recommend(1, index=index)
+
+def test_the_same_fit_again_is_no_change(inter, tmp_path):
+    model = BiasedMF(n_factors=8, n_epochs=2).fit(inter)
+    index = ANNIndex.from_model(model)
+    before = model.recommend([1, 2], index=index)
+    assert model.fit(inter).recommend([1, 2], index=index).equals(before)
+    model.save(tmp_path)
+    assert BiasedMF.load(tmp_path).recommend([1, 2], index=index).equals(before)
+
+def test_the_whole_table_is_not_compared_for_each_question(inter, monkeypatch):
+    model = BiasedMF(n_factors=8, n_epochs=2).fit(inter)
+    index = ANNIndex.from_model(model)
+    model.recommend(1, index=index)
+    monkeypatch.setattr(retrieve, 'item_table', None)
+    model.recommend(2, index=index)
+    near = Nearest(model)
+    with pytest.raises(TypeError): near.prepare(inter)                # it does make a table when an index is made
+
+def test_an_index_that_grew_is_no_longer_that_of_its_model(inter):
+    model = ALS(n_factors=8, n_epochs=2).fit(inter)
+    for backend in ('exact', 'faiss'):
+        index = ANNIndex.from_model(model, backend)
+        model.recommend(1, index=index)
+        index.add(9*index.vectors[:1], [10**6])
+        with pytest.raises(ValueError, match='other items'): model.recommend(1, index=index)
+
+def test_a_user_vector_of_another_model(inter):
+    model = ALS(n_factors=8, n_epochs=2).fit(inter)
+    with pytest.raises(ValueError, match='dimension 3'): model.recommend(User(vector=[1, 2, 3]), index=ANNIndex.from_model(model))
+
+def test_lifting_is_for_the_dot_product(cloud):
+    for metric in ('cosine', 'euclidean'):
+        with pytest.raises(ValueError, match='lift=True'): ANNIndex(cloud, metric, lift=True)
+
+def test_an_index_does_not_share_memory_with_its_model(inter):
+    model = ImplicitALS(8, 2).fit(inter)
+    assert not np.shares_memory(ANNIndex.from_model(model).vectors, model.item_factors)
+
+def test_eight_threads_build_once(cloud, monkeypatch):
+    made = []
+    class Counted(FaissGraph):
+        def make(self):
+            made.append(1)
+            return super().make()
+    monkeypatch.setitem(retrieve.backends, 'faiss', Counted)
+    for metric in METRICS:
+        want = ANNIndex(cloud, metric).build().query(cloud[:30])
+        for index in (ANNIndex(cloud, metric), ANNIndex(cloud, metric)):
+            made.clear()
+            with ThreadPoolExecutor(8) as pool: answers = list(pool.map(lambda _: index.query(cloud[:30]), range(16)))
+            assert len(made) == (3 if metric == 'dot' else 1)          # under the dot product two small ones are tried first
+            assert all((a == b).all() for found in answers for a, b in zip(found, want))
+
+def test_eight_threads_open_once(saved, cloud):
+    near = ANNIndex.load(saved/'a').query(cloud[:30])
+    index = Saveable.load(saved/'a')
+    index.engine, index.stored = None, np.frombuffer(ANNIndex.load(saved/'a').engine.to_bytes(), np.uint8)
+    with ThreadPoolExecutor(8) as pool: answers = list(pool.map(lambda _: index.query(cloud[:30]), range(16)))
+    assert all((a == b).all() for found in answers for a, b in zip(found, near))
+
+@pytest.mark.parametrize('dim', [1, 7, 8, 9, 65])
+@pytest.mark.parametrize('space', ['ip', 'l2'])
+def test_faiss_pads_points(dim, space):
+    x = np.random.default_rng(0).normal(size=(400, dim)).astype(np.float32)
+    graph = FaissGraph(dim, space, 16, 60, 0)
+    graph.add(x[:300], 1)
+    graph.add(x[300:], 1)
+    found = graph.find(x[:50], 5, 200, 1)
+    want = brute(x[:50], x, 5, 'dot' if space == 'ip' else 'euclidean')[1]
+    got = np.take_along_axis(similarity(x[:50], x, 'dot' if space == 'ip' else 'euclidean'), found, 1)
+    assert graph.index.d % 8 == 0 and np.median(np.abs(got - want)) < .05
+
+def rating_table(n=3000, d=16, seed=0):
+    "Items and users of a rating model: small factors, a large bias, and a 1 for it in each user"
+    rng = np.random.default_rng(seed)
+    items = np.column_stack([.1*rng.normal(size=(n, d)), 1 + rng.normal(size=n)])
+    return items.astype(np.float32), np.column_stack([.5*rng.normal(size=(300, d)), np.ones(300)]).astype(np.float32)
+
+def test_lifted_where_all_users_point_one_way():
+    items, users = rating_table()
+    index = ANNIndex(items, 'dot').build(users)
+    assert index.lift and index.recall(users, 100) > .98
+    assert ANNIndex(items, 'dot', lift=False).recall(users, 100) < index.recall(users, 100) - .05
+
+def test_not_lifted_where_users_point_anywhere():
+    rng = np.random.default_rng(0)
+    x, q = (rng.normal(size=(n, 64)).astype(np.float32) for n in (3000, 200))
+    index = ANNIndex(x, 'dot', effort=40).build(q)
+    assert index.lift is False and index.recall(q, 10) > ANNIndex(x, 'dot', effort=40, lift=True).recall(q, 10) + .1
+
+@pytest.mark.parametrize('lift', [False, True])
+def test_adding_to_a_lifted_index(lift, tmp_path):
+    items, users = rating_table()
+    index = ANNIndex(items[:2500], 'dot', lift=lift).build(users)
+    index.save(tmp_path)
+    for i in (index, ANNIndex.load(tmp_path)):
+        i.add(items[2500:]).add(40*items[:1])
+        assert i.lift is lift and len(i) == 3001 and i.recall(users, 10, 400) > .95
+        assert set(i.query(users, 1)[0].ravel()) <= set(range(3001))
+
+@pytest.mark.parametrize('make', [lambda: ImplicitALS(8, 5), lambda: BPR(8, 40), lambda: BiasedMF(n_factors=8, n_epochs=40, reg=.02), lambda: Popular(), lambda: Squashed(n_factors=8)])
+def test_nearest_keeps_the_contract(make): check_recommender(lambda: Nearest(make()))
+
+@pytest.fixture
+def large():
+    "Interactions with so many items that an index walks"
+    rng = np.random.default_rng(0)
+    df = pd.DataFrame(dict(user=rng.integers(0, 90, 9000), item=rng.integers(0, 3000, 9000), rating=rng.integers(1, 6, 9000))).drop_duplicates(['user', 'item'])
+    return Interactions.from_df(df, user_info=pd.DataFrame(index=pd.Index([*range(90), 1000], name='user')))
+
+@pytest.mark.parametrize('make', [lambda: ImplicitALS(8, 3), lambda: BiasedMF(n_factors=8, n_epochs=3), lambda: Squashed(n_factors=6, n_epochs=2)])
+def test_nearest_gives_what_its_model_gives(make, large, tmp_path):
+    near = Nearest(make(), effort=200).fit(large)
+    near.save(tmp_path)
+    new = User({int(i): 5. for i in large.items.ids[[3, 4, 9]]}, id='Zoe')
+    folded = near.fold_in(new.history)
+    who = [*range(20), new, folded]
+    query = near.query(who)
+    for m in (near, Recommender.load(tmp_path)):
+        got, want = m.recommend(who, 20), m.model.recommend(who, 20)
+        assert (got.user == want.user).all() and np.mean(np.abs(got.score - want.score) < 1e-3) > .97
+        for skip in (query.seen, sp.csr_matrix(query.seen.shape, dtype=np.float32)):
+            (items, scores), (_, high) = m.candidates(query, 30, skip), m.model.candidates(query, 30, skip)
+            assert items.shape == scores.shape == (22, 30) and np.mean(np.abs(scores - high) < 1e-3) > .97
+            assert not skip[np.repeat(np.arange(22), 30), items.ravel()].any()
+            assert np.allclose(m.scores_of(query, items), scores, atol=1e-4)
+            assert np.allclose(m.scores_of(query, items), m.model.scores_of(query, items), atol=1e-3)
+        assert m.similar_items(large.items.ids[:3], 4).equals(m.model.similar_items(large.items.ids[:3], 4))
+        assert np.array_equal(m.fold_in(new.history).vector, folded.vector)
+        listed = m.recommend(3, 5, items=large.items.ids[::7])
+        assert set(listed['item']) <= set(large.items.ids[::7]) and len(listed) == 5
+
+def test_nearest_walks_and_does_not_score_everything(large):
+    near = Nearest(ImplicitALS(8, 3)).fit(large)
+    near.model.scores = near.model.vector_scores = None
+    query = near.query([1, 2])
+    assert len(near.recommend([1, 2], 5)) == 10 and near.candidates(query, 20, query.seen)[0].shape == (2, 20)
+
+def test_nearest_widens_for_those_who_have_seen_much(large):
+    model = ImplicitALS(8, 3)
+    near = Nearest(model, effort=100).fit(large)
+    query = near.query([0, 1, 2])
+    order = np.argsort(-model.query_scores(query)[:, 1:], axis=1) + 1
+    met = np.zeros((3, len(large.items)), np.float32)
+    for r, n in enumerate((0, 40, 400)): met[r, order[r, :n]] = 1                # what would come first is not wanted
+    items, _ = near.candidates(query, 10, sp.csr_matrix(met))
+    for r, n in enumerate((0, 40, 400)): assert len(set(items[r]) & set(order[r, n:n+10])) >= 9
+
+def test_nearest_has_nothing_to_say_to_a_user_without_events(large):
+    near = Nearest(ImplicitALS(8, 3)).fit(large)
+    query = near.query([1000, 1])
+    items, scores = near.candidates(query, 5, query.seen)
+    assert (items[0] == -1).all() and (scores[0] == -np.inf).all() and (items[1] > 0).all()
+    near = Nearest(Popular()).fit(large)
+    assert near.personal is False and (near.candidates(near.query([1000]), 5, query.seen[:1])[0] > 0).all()
+
+def test_nearest_is_fitted_again_after_loading(large, inter, tmp_path):
+    near = Nearest(ImplicitALS(8, 3)).fit(large)
+    near.save(tmp_path)
+    again = Recommender.load(tmp_path)
+    assert type(again.model) is ImplicitALS and again.fit(inter) is again
+    assert again.recommend([1, 2], 5).equals(Nearest(ImplicitALS(8, 3)).fit(inter).recommend([1, 2], 5))
+
+def test_nearest_of_a_model_that_is_fitted(large, inter):
+    model = ImplicitALS(8, 3).fit(large)
+    factors = model.item_factors
+    near = Nearest(model).prepare(large)
+    assert model.item_factors is factors and near.recommend(1, 5).equals(Nearest(ImplicitALS(8, 3)).fit(large).recommend(1, 5))
+    with pytest.raises(ValueError, match='other items'): Nearest(model).prepare(inter)
+    with pytest.raises(RuntimeError, match='not fitted'): Nearest(ImplicitALS(8)).prepare(inter)
+    with pytest.raises(RuntimeError, match='not fitted'): Nearest(ImplicitALS(8)).recommend(1)
+    with pytest.raises(NotImplementedError, match='ItemKNN'): Nearest(ItemKNN()).fit(inter)
+    with pytest.raises(ValueError, match='effort=0'): Nearest(model, 0)
+
+def test_nearest_of_a_model_fitted_behind_its_back(large):
+    near = Nearest(BiasedMF(n_factors=8, n_epochs=2)).fit(large)
+    query = near.query([1])
+    near.model.seed = 5
+    near.model.fit(large)
+    for f in (lambda: near.recommend(1, 5), lambda: near.candidates(query, 5, query.seen), lambda: near.scores_of(query, np.ones((1, 1), int))):
+        with pytest.raises(ValueError, match='another fit'): f()
+
+def test_nearest_predicts_if_its_model_does(large):
+    near = Nearest(BiasedMF(n_factors=8, n_epochs=2)).fit(large)
+    assert np.array_equal(near.predict([1, 2], large.items.ids[:2]), near.model.predict([1, 2], large.items.ids[:2]))
+    with pytest.raises(NotImplementedError, match='ImplicitALS'): Nearest(ImplicitALS(8, 1)).fit(large).predict([1], large.items.ids[:1])
+
+def test_item_table_of_a_model_without_a_base(inter):
+    assert item_table(ImplicitALS(8, 1).fit(inter)).shape[1] == 8 and item_table(BPR(8, 1).fit(inter)).shape[1] == 9
+    bias = Bias().fit(inter)
+    assert np.allclose(item_table(bias)@[.25, 1], bias.vector_scores(np.array([[.25]]))[0], atol=1e-5)
+
+def test_lifted_items_have_one_length():
+    x = np.random.default_rng(0).normal(size=(50, 5))
+    assert np.allclose(np.linalg.norm(lift_items(x, 9.), axis=1), 9)

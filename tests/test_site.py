@@ -22,7 +22,7 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp('site')
     env = {**os.environ, **{f'{p}_proxy':'http://127.0.0.1:9' for p in ('http','https','all')}, 'no_proxy':'', 'NO_MKDOCS_2_WARNING':'1'}
     res = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '--strict', '-f', str(root/'docs/mkdocs.yml'), '-d', str(out)],
-                         env=env, cwd=out, capture_output=True, text=True, encoding='utf-8', timeout=300)
+                         env=env, cwd=out, capture_output=True, text=True, encoding='utf-8', timeout=1800)
     assert res.returncode == 0, '\n'.join(l for l in res.stderr.splitlines() if not l.startswith('INFO'))[-3000:]
     return out
 
