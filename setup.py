@@ -22,7 +22,7 @@ setup(
     long_description_content_type='text/markdown',
     classifiers=[f"Development Status :: {cfg['status']}", 'Intended Audience :: Education', 'Intended Audience :: Developers',
                  'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Artificial Intelligence'],
-    packages=find_packages(include=['recsys_course', 'recsys_course.*']),
+    packages=find_packages(include=['recsys_course', 'recsys_course.*']), package_data={'recsys_course': ['py.typed']},
     python_requires=f">={cfg['min_python']}", install_requires=cfg['requirements'].split(), extras_require=extras,
     entry_points={'console_scripts': [cfg['console_scripts']], 'nbdev': [f"{cfg['lib_name']}={cfg['lib_name']}._modidx:d"]},
     zip_safe=False)

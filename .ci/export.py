@@ -157,12 +157,19 @@ def copies():
     for p in (root/'exercises').glob('*.ipynb'):
         if p.name not in made: p.unlink()
 
+def explain():
+    "Put the words beside the arguments into the docstrings of the library; the command line makes its help of them itself"
+    from docstrings import with_arguments
+    for p in (root/'recsys_course').glob('[a-z]*.py'):
+        if p.stem != 'cli': p.write_text(with_arguments(p.read_text(encoding='utf-8')), encoding='utf-8')
+
 def main():
     os.chdir(root)
     nbdev('export')
     update_notebooks()
     nbdev('export')          # the texts of the notebooks have changed
     nbdev('clean')
+    explain()
     write_lists()
     copies()
     update_index()

@@ -154,7 +154,7 @@ def entry(obj, name, level):
     if not isinstance(obj, property): parts.append(fence(signature(fn, name)))
     bases = [b for b in getattr(obj, '__bases__', ()) if b.__module__.startswith(lib) and not b.__name__.startswith('_')]
     if bases: parts.append('A ' + ' and a '.join(f"[`{b.__name__}`]({b.__module__.split('.')[-1]}.md#{b.__name__})" for b in bases) + '.')
-    parts += [escape(inspect.getdoc(fn)), table(fn)]
+    parts += [escape(inspect.getdoc(fn).split('\n\n')[0]), table(fn)]
     own = (k for k,v in vars(obj).items() if k[0] != '_' and (inspect.isroutine(getattr(obj, k)) or isinstance(v, property))) if inspect.isclass(obj) else ()
     return '\n\n'.join([*filter(None, parts), *(entry(getattr(obj, k), f'{name}.{k}', level+1) for k in own)])
 

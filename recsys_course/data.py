@@ -7,42 +7,101 @@ __all__ = ['Vocab', 'Interactions']
 
 # %% ../nbs/01_data.ipynb #b5fb5f39
 from dataclasses import dataclass
+import warnings
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
 
 # %% ../nbs/01_data.ipynb #d776ddb5
+def _one_column(raw, name):
+    "One value, or a list, Series, tensor, polars or pyarrow column of them, as a Series, Index or array with a dtype"
+    if hasattr(raw, 'to_pandas'): raw = raw.to_pandas()
+    if isinstance(raw, (str, bytes)) or not np.iterable(raw): raw = [raw.item() if hasattr(raw, 'item') else raw]
+    if not hasattr(raw, '__array__'): return pd.Index(list(raw), tupleize_cols=False)
+    if not isinstance(raw, (pd.Index, pd.Series)): raw = np.asarray(raw)
+    if raw.ndim != 1:
+        raise TypeError(f"{name} ids are one column, not a table of shape {raw.shape}: "
+                        f"take the column, as in df['{name}']")
+    return raw
+
+def _whole_floats(raw, name):
+    "int64 of floats that are whole numbers; raises ValueError for others and for those too long to be exact"
+    dtype = getattr(raw.dtype, 'numpy_dtype', raw.dtype)
+    x = pd.Series(raw).to_numpy(float, na_value=np.nan)
+    bad = ~(x == np.floor(x)) | np.isinf(x)
+    if bad.any():
+        raise TypeError(f'{name} ids must be all int or all str, not floating: {x[bad][0]} is no whole number')
+    exact = 2**(np.finfo(dtype if dtype.kind == 'f' else float).nmant + 1)
+    if (abs(x) > exact).any():
+        raise ValueError(f'{name} id {x[abs(x) > exact][0]:.0f} was read as a float ({raw.dtype}), which is exact '
+                         f'up to {exact:,} only: read the column as text or as whole numbers')
+    return x.astype(np.int64)
+
+# %% ../nbs/01_data.ipynb #56940555
+def _int_type(low, high):
+    "The narrowest type that holds whole numbers from `low` to `high`: int64, uint64, or Python's own"
+    if -2**63 <= low and high < 2**63: return 'int64'
+    return 'uint64' if 0 <= low and high < 2**64 else object
+
 def _as_ids(
     raw,         # Raw ids: a scalar, list, array, Series or Index
     name='id',   # What they are called in errors
-)->pd.Index:     # Index of int64 or of strings
+)->pd.Index:     # Index of int64 (uint64, or Python ints, where these are too narrow) or of strings (object)
     "Check that `raw` holds ids, all int or all str"
-    if isinstance(raw, str) or not np.iterable(raw): raw = [raw]
-    idx = raw if isinstance(raw, pd.Index) else pd.Index(raw)
-    if isinstance(idx, pd.CategoricalIndex): idx = pd.Index(np.asarray(idx))
-    if len(idx) == 0 or pd.api.types.is_integer_dtype(idx): return idx.astype('int64') if len(idx) else idx
+    idx = _one_column(raw, name)
+    if len(idx) == 0: return pd.Index([], dtype=object)
+    if pd.api.types.is_float_dtype(idx.dtype) and not pd.isna(idx).any(): idx = _whole_floats(idx, name)
+    idx = pd.Index(idx, tupleize_cols=False)
+    if idx.dtype == np.int64: return idx
+    if idx.inferred_type in ('categorical','unknown-array') or isinstance(idx.dtype, pd.SparseDtype):
+        return _as_ids(np.asarray(idx), name)
+    if idx.isna().any():
+        n = f'{idx.isna().sum():,} of {len(idx):,}'
+        raise ValueError(f'missing values among the {name} ids ({n}): drop or fill them')
     kind = idx.inferred_type
-    if kind == 'integer': return idx.astype('int64')
+    if kind in ('floating','mixed-integer-float'): return pd.Index(_whole_floats(idx, name))
+    if kind == 'integer': return idx.astype(_int_type(int(idx.min()), int(idx.max())))
     if kind == 'string': return idx.astype(object)
+    cure = ".str.decode('utf-8')" if kind == 'bytes' else '.astype(str)'
     raise TypeError(f"{name} ids must be all int or all str, not {kind} (the first is {idx[0]!r}): "
-                    f"convert the column, for example with .astype(str)")
+                    f"convert the column, for example with {cure}")
 
 # %% ../nbs/01_data.ipynb #051e5524
 class Vocab:
-    "Raw ids and their codes; code 0 is the unknown id, shown as `#na#`"
+    """Raw ids and their codes; code 0 is the unknown id, shown as `#na#`
+
+    ids: Raw ids, int or str, in any order; repeats are dropped
+    name = 'id': What they are called in errors: 'user', 'item'
+    """
     na = '#na#'
     def __init__(self,
         ids,          # Raw ids, int or str, in any order; repeats are dropped
         name='id',    # What they are called in errors: 'user', 'item'
     ):
         self.ids,self.name = _as_ids(ids, name).unique().sort_values(),name
+        if len(self.ids) and self.ids.dtype == object: _check_texts(self.ids, name)
 
     def __len__(self): return len(self.ids) + 1
     def __iter__(self): yield self.na; yield from self.ids.tolist()
-    def __contains__(self, raw): return raw in self.ids
+    def __contains__(self, raw): return np.isscalar(raw) and not isinstance(raw, (bool, np.bool_)) and raw in self.ids
     def __eq__(self, other): return isinstance(other, Vocab) and self.ids.equals(other.ids)
     __hash__ = None
     def __repr__(self): return f'Vocab of {len(self.ids):,} {self.name}s: {", ".join(map(str, self.ids[:3]))}, ...'
+
+def _check_texts(ids, name):
+    "Refuse numbers of more than 64 bits, blank texts, and one id written in two ways: '1' and '1.0', 'a' and ' a'"
+    if ids.inferred_type == 'integer':
+        wide = max(ids.max(), ids.min(), key=abs)
+        raise ValueError(f'{name} id {wide} does not fit into 64 bits beside the others: '
+                         'take ids as text, with .astype(str)')
+    plain = pd.Index([s.strip() for s in ids], dtype=object)
+    if '' in plain: raise ValueError(f"an empty text is no {name} id: drop these rows, or give them an id")
+    if plain.str.endswith('.0').any(): plain = plain.str.replace(r'^(-?[0-9]+)\.0+$', r'\1', regex=True)
+    twice = plain[plain.duplicated()]
+    if not len(twice): return
+    first,second = ids[plain == twice[0]][:2]
+    raise ValueError(f'{name} ids {first!r} and {second!r} are one id written in two ways: '
+                     "make them alike, for example with .str.strip() or .str.removesuffix('.0')")
 
 # %% ../nbs/01_data.ipynb #0cc9a653
 @patch
@@ -50,10 +109,15 @@ def encode(self:Vocab,
     raw,           # Raw ids: a scalar or any sequence
     strict=True,   # Raise on an unknown id? Otherwise it gets code 0
 )->np.ndarray:     # Codes, int64, shape (len(raw),)
-    "Codes of raw ids; raises KeyError that names the unknown ones"
+    """Codes of raw ids; raises KeyError that names the unknown ones
+
+    raw: Raw ids: a scalar or any sequence
+    strict = True: Raise on an unknown id? Otherwise it gets code 0
+    Returns: Codes, int64, shape (len(raw),)
+    """
     raw = _as_ids(raw, self.name)
     codes = self.ids.get_indexer(raw).astype(np.int64) + 1
-    if strict and (codes == 0).any(): raise KeyError(self._unknown(raw[codes == 0]))
+    if strict and (codes == 0).any(): raise KeyError(self._unknown(raw[codes == 0].unique()))
     return codes
 
 @patch
@@ -62,6 +126,7 @@ def _unknown(self:Vocab, raw):
     hint = '' if raw.inferred_type == self.ids.inferred_type else f' (the known ones are {self.ids.inferred_type}s)'
     more = f' and {len(raw)-5} more' if len(raw) > 5 else ''
     names = ', '.join(map(repr, raw[:5].tolist()))
+    if not len(self.ids): return f'unknown {self.name} {names}{more}: no {self.name} is known'
     return f'unknown {self.name} {names}{more}: not among the {len(self.ids):,} known{hint}'
 
 # %% ../nbs/01_data.ipynb #efc6048d
@@ -69,9 +134,17 @@ def _unknown(self:Vocab, raw):
 def decode(self:Vocab,
     codes,        # Codes, int, 0 to len(self)-1
 )->np.ndarray:    # Raw ids; `#na#` for code 0
-    "Raw ids of codes; raises IndexError for a code outside the table"
-    codes = np.atleast_1d(np.asarray(codes, np.int64))
-    if len(codes) and not 0 <= codes.min() <= codes.max() < len(self):
+    """Raw ids of codes; raises IndexError for a code outside the table, TypeError for what is no whole number
+
+    codes: Codes, int, 0 to len(self)-1
+    Returns: Raw ids; `#na#` for code 0
+    """
+    codes = np.atleast_1d(np.asarray(codes))
+    if codes.size and codes.dtype.kind not in 'iu':
+        raise TypeError(f'{self.name} codes are whole numbers, not {codes.dtype} (the first is {codes.flat[0]!r}): '
+                        'encode gives them')
+    codes = codes.astype(np.int64)
+    if codes.size and not 0 <= codes.min() <= codes.max() < len(self):
         raise IndexError(f"{self.name} codes run from 0 to {len(self)-1}, got {codes.min()} to {codes.max()}")
     if (codes > 0).all(): return self.ids.to_numpy()[codes-1]
     return np.array([self.na, *self.ids], dtype=object)[codes]
@@ -79,7 +152,15 @@ def decode(self:Vocab,
 # %% ../nbs/01_data.ipynb #730a81fd
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    "Who met which item, how they rated it and when; make one with `Interactions.from_df`"
+    """Who met which item, how they rated it and when; make one with `Interactions.from_df`
+
+    df: user, item, rating and (where known) timestamp: raw ids, one row an event
+    users: Every known user
+    items: Every known item
+    item_info = None: What is known of items, indexed by raw id, or None
+    user_info = None: What is known of users, indexed by raw id, or None
+    name = '': Name for people
+    """
     df:pd.DataFrame               # user, item, rating and (where known) timestamp: raw ids, one row an event
     users:Vocab                   # Every known user
     items:Vocab                   # Every known item
@@ -101,15 +182,33 @@ def _refuse(
     if not bad.any(): return
     raise ValueError(f"{what} in {bad.sum():,} of {len(df):,} rows: {todo}. The first:\n{df[bad].head(3)}")
 
-def _numbers(col):
-    "`col` as numbers: what is no number becomes NaN"
-    if pd.api.types.is_numeric_dtype(col): return col
-    return pd.to_numeric(col.astype(object), errors='coerce')
+def _as_frame(
+    df,            # A pandas, polars or pyarrow table
+    what:str,      # What it is called in errors
+    columns=None,  # Names of the columns that matter; None: all
+)->pd.DataFrame:
+    "A pandas table in which the columns that matter stand once; raises TypeError or ValueError"
+    if hasattr(df, 'to_pandas'): df = df.to_pandas()
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f'{what} should be a pandas DataFrame (or a polars or pyarrow table), '
+                        f'not a {type(df).__name__}: make one with pd.DataFrame(...), .collect() or .to_pandas()')
+    twice = [c for c in df.columns[df.columns.duplicated()] if columns is None or c in columns]
+    if twice: raise ValueError(f'{what} has two columns called {twice[0]!r}: drop or rename one of them')
+    return df
 
 # %% ../nbs/01_data.ipynb #472f2387
 def _pick_columns(df, names, optional='timestamp'):
     "The columns `names` ({new: old}) of `df` under their new names, rows renumbered; `optional` may be absent"
-    if not isinstance(df, pd.DataFrame): raise TypeError(f'expected a pandas DataFrame, got {type(df).__name__}')
+    for n,o in names.items():
+        if not pd.api.types.is_hashable(o):
+            raise TypeError(f'{n}= takes the name of a column, not a {type(o).__name__}')
+        if o is None and n in ('user','item'): raise ValueError(f'{n}=None: name the column of {n} ids')
+    given = [o for o in names.values() if o is not None]
+    twice = [o for o in given if given.count(o) > 1]
+    if twice: raise ValueError(f'column {twice[0]!r} is asked for twice: name a column of its own for each')
+    df = _as_frame(df, 'the table of events', set(names.values()))
+    levels = [o for o in names.values() if o is not None and o in df.index.names and o not in df]
+    if levels: df = df.reset_index(level=levels)
     if names[optional] == optional and optional not in df: names = {n:o for n,o in names.items() if n != optional}
     missing = [o for o in names.values() if o is not None and o not in df]
     if missing:
@@ -118,17 +217,44 @@ def _pick_columns(df, names, optional='timestamp'):
     if not len(df): raise ValueError('the DataFrame has no rows')
     return pd.DataFrame({n:df[o].reset_index(drop=True) for n,o in names.items() if o is not None})
 
+def _numbers(col):
+    "`col` as int64 or float64: what is no number becomes NaN"
+    kind = pd.api.types
+    if kind.is_complex_dtype(col): return pd.Series(np.nan, col.index)
+    if not kind.is_numeric_dtype(col): col = pd.to_numeric(col.astype(object), errors='coerce')
+    whole = (kind.is_integer_dtype(col) or kind.is_bool_dtype(col)) and not col.isna().any()
+    if whole and int(col.max()) < 2**63: return col.astype('int64')
+    return pd.Series(col.to_numpy(float, na_value=np.nan), col.index)
+
+# %% ../nbs/01_data.ipynb #8d3b53bc
+def _times_of(df):
+    "The times of `df` as int64, float64 or dates (UTC); raises ValueError for the rest, and for a mix of the two"
+    col = df.timestamp
+    if pd.api.types.is_datetime64_any_dtype(col): return pd.to_datetime(col, utc=True).dt.tz_localize(None)
+    _refuse(np.full(len(df), pd.api.types.is_bool_dtype(col)), df, "True or False as times in column 'timestamp'",
+            'take another column, or timestamp=None')
+    time = _numbers(col)
+    is_number = time.notna()
+    _refuse(~(time.abs() < 2**63) & is_number, df, "infinite or huge times in column 'timestamp'",
+            'drop or mend them, or leave times out with timestamp=None')
+    if is_number.all():
+        whole = time.dtype == float and (time == time.round()).all() and (time.abs() < 2**53).all()
+        return time.astype('int64') if whole else time
+    date = pd.to_datetime(col.astype(object).where(~is_number), errors='coerce', utc=True, format='ISO8601')
+    _refuse(date.isna() & ~is_number, df, "times that are neither numbers nor dates in column 'timestamp'",
+            'write dates as 2024-03-31 or 2024-03-31 12:00, or convert them with pd.to_datetime')
+    _refuse(is_number if is_number.mean() < .5 else ~is_number, df, "numbers and dates mixed in column 'timestamp'",
+            'write all times in one way')
+    return date.dt.tz_localize(None)
+
 def _check_values(df):
-    "Refuse missing values and ratings that are not finite numbers; gives the frame with numeric ratings"
+    "Refuse missing values, and ratings that are not finite numbers; gives the frame with numeric ratings and times"
     for c in df.columns: _refuse(df[c].isna(), df, f"missing values in column '{c}'", 'drop or fill them')
     rating = _numbers(df.rating)
-    bad = ~np.isfinite(rating.astype(float))
+    bad = ~(rating.abs() <= np.finfo(np.float32).max)
     _refuse(bad, df, "ratings that are not finite numbers in column 'rating'", 'drop or mend them')
-    if 'timestamp' in df and not pd.api.types.is_datetime64_any_dtype(df.timestamp):
-        bad = _numbers(df.timestamp).isna()
-        _refuse(bad, df, "times that are neither numbers nor dates in column 'timestamp'",
-                'convert them with pd.to_datetime')
-    return df.assign(rating=rating)
+    df = df.assign(rating=rating)
+    return df.assign(timestamp=_times_of(df)) if 'timestamp' in df else df
 
 # %% ../nbs/01_data.ipynb #33dce9cf
 def _drop_repeats(df, u, i, n_items, how):
@@ -145,46 +271,115 @@ def _drop_repeats(df, u, i, n_items, how):
     return keep, df.iloc[keep].reset_index(drop=True)
 
 # %% ../nbs/01_data.ipynb #5137d166
-def _info(info, name, ids):
-    "Check a table about items or users: indexed by unique raw ids of the same kind as `ids`"
+def _count_known(ids, values):
+    "How many of `ids` are among `values`; 0 where these are no ids"
+    try: return int(ids.isin(_as_ids(values)).sum())
+    except (TypeError, ValueError): return 0
+
+def _best_column(info, ids):
+    "The column without repeats that holds most of `ids`, and how many; (None, 0) where none holds any"
+    found = {c: _count_known(ids, info[c]) for c in info.columns}
+    found = {c: n for c,n in found.items() if n and info[c].is_unique and info[c].tolist() != info.index.tolist()}
+    return max(found.items(), key=lambda o: o[1], default=(None, 0))
+
+def _is_numbered(index):
+    "Are these the numbers that pandas gives to rows, 0, 1, 2, ..., in any order?"
+    plain = index.name is None and pd.api.types.is_integer_dtype(index.dtype)
+    return plain and index.sort_values().equals(pd.RangeIndex(len(index)))
+
+def _by_column(info, column, what):
+    "A table by the ids in one of its columns"
+    return info.drop(columns=column).set_axis(_as_ids(info[column], what).rename(column))
+
+def _index_by_id(info, name, column, ids):
+    "A table by the ids of its rows: the column called like ours, otherwise its index; refuses row numbers as ids"
+    what = f'{name}_info'
+    if isinstance(info.index, pd.MultiIndex): info = info.reset_index()
+    if info.index.name in (column, name): return info
+    named = [c for c in dict.fromkeys([column, name, '__index_level_0__']) if c in info]
+    for c in named:
+        if _count_known(ids, info[c]): return _by_column(info, c, what)
+    numbered,known = _is_numbered(info.index),_count_known(ids, info.index)
+    if numbered and (known < len(ids) or 0 not in ids): known = 0
+    if named and not known: return _by_column(info, named[0], what)
+    best,n = _best_column(info, ids)
+    if n < known or (n == known and not numbered): return info
+    rows = 'numbers its rows from 0' if numbered else f'has {known:,} of the {len(ids):,} rated {name}s in its index'
+    cure = '' if best is None else f', while its column {best!r} has {n:,}: use {what}.set_index({best!r})'
+    raise ValueError(f'{what} {rows}{cure}; a table is joined by its column {column!r}, or by an index of that name')
+
+# %% ../nbs/01_data.ipynb #69b79b8a
+def _info(info, name, column, ids):
+    "Check a table about items or users: by unique raw ids, of the same kind as `ids`, of which it knows some"
     if info is None: return None
-    idx = _as_ids(info.index, f'{name}_info')
+    what = f'{name}_info'
+    info = _as_frame(info, what)
+    if not len(info): raise ValueError(f'{what} has no rows: leave it out')
+    info = _index_by_id(info, name, column, ids)
+    idx = _as_ids(info.index, what)
+    theirs,ours = idx.tolist()[0],ids.tolist()[0]
     if idx.has_duplicates:
         first = idx[idx.duplicated()].tolist()[0]
-        raise ValueError(f'{name}_info has several rows for {name} {first!r}: its index must be unique')
+        raise ValueError(f'{what} has several rows for {name} {first!r}: its index must be unique')
     if idx.inferred_type != ids.inferred_type:
-        raise TypeError(f'{name}_info is indexed by {idx.inferred_type}s but {name} ids are {ids.inferred_type}s: '
-                        f'use info.set_index({name!r}) with ids of one type')
+        raise TypeError(f'{what} is indexed by {idx.inferred_type}s such as {theirs!r} but {name} ids are '
+                        f'{ids.inferred_type}s such as {ours!r}: make both of one type, for example with .astype(str)')
+    if not idx.isin(ids).any():
+        raise ValueError(f'{what} has no row for any of the {len(ids):,} rated {name}s: its ids are like {theirs!r}, '
+                         f'those of the ratings like {ours!r}; write them in one way, and index it by {name} id')
+    if info.index.name is None and not ids.isin(idx).all():
+        absent = ids[~ids.isin(idx)].tolist()[0]
+        warnings.warn(f'{what} has no row for {absent!r}, and its index has no name: are these {name} ids? '
+                      f'If so, say {what}.rename_axis({name!r})', stacklevel=4)
     return info.set_axis(idx.rename(name))
 
-def _encode_column(raw, info, name):
+def _encode_column(raw, info, name, column):
     "Vocab over the ids in a column and in its info table, codes of the column, and the checked info"
     codes,ids = pd.factorize(_as_ids(raw, name))
-    info = _info(info, name, ids)
-    vocab = Vocab(ids if info is None else ids.append(info.index), name)
+    vocab,info = Vocab(ids, name),_info(info, name, column, ids)
+    if info is not None:
+        both = [ids, info.index] if ids.dtype == info.index.dtype else [ids.astype(object), info.index.astype(object)]
+        vocab = Vocab(both[0].append(both[1]), name)
     return vocab, vocab.encode(ids)[codes], info
 
 # %% ../nbs/01_data.ipynb #5a4e0e78
 @patch(cls_method=True)
 def from_df(cls:Interactions,
-    df:pd.DataFrame,             # One row an event; never changed
+    df:pd.DataFrame,             # One row an event (pandas, polars or pyarrow); never changed
     user:str='user',             # Column of user ids, int or str
     item:str='item',             # Column of item ids, int or str
     rating:str='rating',         # Column of ratings, or None if every event counts 1
     timestamp:str='timestamp',   # Column of times (numbers or dates), or None; may be absent under its default name
-    item_info:pd.DataFrame=None, # Title, year, genres, ... indexed by item id
-    user_info:pd.DataFrame=None, # Age, gender, ... indexed by user id
+    item_info:pd.DataFrame=None, # Title, year, genres, ... with a column (or an index) of item ids, called like `item`
+    user_info:pd.DataFrame=None, # Age, gender, ... with a column (or an index) of user ids, called like `user`
     duplicates:str='error',      # Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
     name:str='',                 # Name for people
 )->Interactions:
-    "Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending rows"
+    """Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending
+    rows
+
+    df: One row an event (pandas, polars or pyarrow); never changed
+    user = 'user': Column of user ids, int or str
+    item = 'item': Column of item ids, int or str
+    rating = 'rating': Column of ratings, or None if every event counts 1
+    timestamp = 'timestamp': Column of times (numbers or dates), or None; may be absent under its default name
+    item_info = None: Title, year, genres, ... with a column (or an index) of item ids, called like `item`
+    user_info = None: Age, gender, ... with a column (or an index) of user ids, called like `user`
+    duplicates = 'error': Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
+    name = '': Name for people
+    """
     df = _pick_columns(df, dict(user=user, item=item, rating=rating, timestamp=timestamp))
-    if rating is None: df.insert(2, 'rating', np.float32(1))
+    if rating is None: df.insert(2, 'rating', 1)
     df = _check_values(df)
-    users,u,user_info = _encode_column(df.user, user_info, 'user')
-    items,i,item_info = _encode_column(df['item'], item_info, 'item')
+    if rating is None: df['rating'] = np.float32(1)
+    users,u,user_info = _encode_column(df.user, user_info, 'user', user)
+    items,i,item_info = _encode_column(df['item'], item_info, 'item', item)
+    df = df.assign(user=users.decode(u), item=items.decode(i))
     keep,df = _drop_repeats(df, u, i, len(items), duplicates)
-    return cls(df, users, items, item_info, user_info, name).with_codes(u[keep], i[keep])
+    res = cls(df, users, items, item_info, user_info, name).with_codes(u[keep], i[keep])
+    poor = [what for what,n,m in res.known() if 2*n < m]
+    if poor: warnings.warn(f'{"; ".join(poor)}: do its ids mean the same as those of the ratings?', stacklevel=2)
+    return res
 
 # %% ../nbs/01_data.ipynb #92590321
 @patch
@@ -192,7 +387,11 @@ def with_codes(self:Interactions,
     u:np.ndarray,     # User codes of the events, int64, shape (n,)
     i:np.ndarray,     # Item codes of the events, int64, shape (n,)
 )->Interactions:      # self
-    "Keep codes that are known already, so that they need not be looked up again"
+    """Keep codes that are known already, so that they need not be looked up again
+
+    u: User codes of the events, int64, shape (n,)
+    i: Item codes of the events, int64, shape (n,)
+    """
     found = u, i, self.df.rating.to_numpy(np.float32, copy=True)
     for a in found: a.flags.writeable = False
     self.__dict__['_codes'] = found
@@ -200,10 +399,29 @@ def with_codes(self:Interactions,
 
 @patch
 def codes(self:Interactions)->tuple:  # (users, items, ratings): int64, int64, float32, each shape (n,), read-only
-    "Codes and ratings of the events, in the order of `df`"
+    "Codes and ratings of the events, in the order of `df`; raises ValueError if `df` was changed in the meantime"
     if '_codes' not in self.__dict__:
         self.with_codes(self.users.encode(self.df.user), self.items.encode(self.df['item']))
-    return self.__dict__['_codes']
+    found = self.__dict__['_codes']
+    now = self.df.rating.to_numpy(np.float32)
+    if not np.array_equal(found[2], now) and not np.array_equal(found[2], now, equal_nan=True):
+        raise ValueError('df was changed in place, and its codes were not: make new ones with Interactions.from_df(df)')
+    return found
+
+@patch
+def known(self:Interactions)->list:   # For each table (words, how many ids it knows, how many have an event)
+    "Whom the tables about items and users know, as in 'item_info: titles for 3 of 5 items'"
+    res = []
+    for k,name in enumerate(('item','user')):
+        info,vocab = getattr(self, f'{name}_info'),getattr(self, f'{name}s')
+        if info is None: continue
+        has_title = 'title' in info
+        ids = info.index[info.title.notna()] if has_title else info.index
+        met = vocab.ids[np.unique(self.codes()[1-k]) - 1]
+        n = int(met.isin(ids).sum())
+        words = f'{name}_info: {"titles" if has_title else "rows"} for {n:,} of {len(met):,} {name}s'
+        res.append((words, n, len(met)))
+    return res
 
 # %% ../nbs/01_data.ipynb #78479cf9
 @patch
@@ -211,18 +429,25 @@ def crosstab(self:Interactions,
     users=None,      # Raw user ids for the rows; None: the ten most active
     items=None,      # Raw item ids for the columns; None: the ten most rated
 )->pd.DataFrame:     # Ratings, NaN where there is none (mean of repeated pairs)
-    "Users x items table of ratings"
+    """Users x items table of ratings
+
+    users = None: Raw user ids for the rows; None: the ten most active
+    items = None: Raw item ids for the columns; None: the ten most rated
+    Returns: Ratings, NaN where there is none (mean of repeated pairs)
+    """
     if users is None: users = self.df['user'].value_counts().index[:10]
     if items is None: items = self.df['item'].value_counts().index[:10]
-    self.users.encode(users)
-    self.items.encode(items)
+    users = self.users.decode(self.users.encode(users))
+    items = self.items.decode(self.items.encode(items))
     df = self.df[self.df.user.isin(users) & self.df['item'].isin(items)]
-    return df.pivot_table(index='user', columns='item', values='rating').reindex(index=users, columns=items)
+    table = df.pivot_table(index='user', columns='item', values='rating').reindex(index=users, columns=items)
+    return table.rename_axis(index='user', columns='item')
 
 # %% ../nbs/01_data.ipynb #2ec44dee
 @patch(as_prop=True)
-def sparsity(self:Interactions)->float:  # 0 (every cell filled) to 1
+def sparsity(self:Interactions)->float:  # 0 (every cell filled) to 1; NaN where there are no events
     "Share of empty cells among the users and items that have an event"
+    if not len(self): return float('nan')
     u,i,_ = self.codes()
     filled = len(np.unique(u*len(self.items) + i))
     return 1 - filled/(len(np.unique(u))*len(np.unique(i)))
@@ -230,45 +455,94 @@ def sparsity(self:Interactions)->float:  # 0 (every cell filled) to 1
 # %% ../nbs/01_data.ipynb #530ad535
 @patch
 def csr(self:Interactions,
-    values:str='rating',   # What to put in the cells: 'rating', 'timestamp', or 'ones'
-)->sp.csr_matrix:          # float32 ('timestamp': float64), shape (n_users, n_items); repeated pairs add up
-    "Users x items sparse matrix"
-    u,i,r = self.codes()
+    values:str='rating',   # What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
+    repeats:str=None,      # Of repeated pairs: 'sum', 'mean' or 'last'; None: 'last' for times, else 'sum'
+)->sp.csr_matrix:          # float32 ('timestamp': float64), shape (n_users, n_items)
+    """Users x items sparse matrix; repeated pairs add up, as counts do: ask for the 'mean' where the values are
+    opinions
+
+    values = 'rating': What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
+    repeats = None: Of repeated pairs: 'sum', 'mean' or 'last'; None: 'last' for times, else 'sum'
+    Returns: float32 ('timestamp': float64), shape (n_users, n_items)
+    """
     known = ['rating', 'ones', *(['timestamp'] if 'timestamp' in self.df else [])]
     if values not in known: raise ValueError(f'values={values!r}: these interactions have {", ".join(known)}')
-    if values == 'timestamp': r = self.df.timestamp.astype('int64').to_numpy(float)
+    if repeats is None: repeats = 'last' if values == 'timestamp' else 'sum'
+    if repeats not in ('sum','mean','last'): raise ValueError(f"repeats={repeats!r} is not one of sum, mean, last")
+    u,i,r = self.codes()
+    if values == 'timestamp': r = self._seconds()
     if values == 'ones': r = np.ones_like(r)
-    return sp.csr_matrix((r, (u, i)), shape=(len(self.users), len(self.items)))
+    shape = len(self.users),len(self.items)
+    if repeats == 'last':
+        rows = self._last_of_pairs()
+        return sp.csr_matrix((r[rows], (u[rows], i[rows])), shape=shape)
+    total = sp.csr_matrix((r, (u, i)), shape=shape)
+    if repeats == 'sum' or total.nnz == len(r): return total
+    total.data /= sp.csr_matrix((np.ones_like(r), (u, i)), shape=shape).data
+    return total
+
+@patch
+def _seconds(self:Interactions):
+    "Times as float64: numbers as they are, dates as seconds since 1970"
+    time = self.df.timestamp
+    if not pd.api.types.is_datetime64_any_dtype(time): return time.to_numpy(float)
+    return time.to_numpy('datetime64[us]').astype(np.int64)/1e6
+
+@patch
+def _last_of_pairs(self:Interactions):
+    "Rows of the latest event of each user-item pair"
+    u,i,_ = self.codes()
+    order = np.arange(len(u))
+    if 'timestamp' in self.df: order = np.argsort(self.df.timestamp.to_numpy(), kind='stable')
+    pair = pd.Series(u*len(self.items) + i)
+    return order[~pair.iloc[order].duplicated(keep='last').to_numpy()]
 
 # %% ../nbs/01_data.ipynb #b2d2b565
 @patch
 def history(self:Interactions,
     user,             # Raw user id
 )->pd.DataFrame:      # That user's rows of `df`
-    "One user's events, oldest first; raises KeyError for an unknown user"
-    df = self.df[self.codes()[0] == self.users.encode(user)[0]]
+    """One user's events, oldest first; raises KeyError for an unknown user
+
+    user: Raw user id
+    Returns: That user's rows of `df`
+    """
+    code = self.users.encode(user)
+    if len(code) != 1: raise ValueError(f'history tells of one user, not of {len(code)}: ask for one at a time')
+    df = self.df[self.codes()[0] == code[0]]
     return df.sort_values('timestamp', kind='stable') if 'timestamp' in df else df
 
 @patch
-def summary(self:Interactions)->pd.Series:  # Counts, sparsity, and mean rating
+def summary(self:Interactions)->pd.Series:  # Counts, sparsity, mean rating, and whom the other tables know
     "The figures one looks at first"
     d = dict(events=len(self), users=self.df.user.nunique(), items=self.df['item'].nunique(),
              users_known=len(self.users)-1, items_known=len(self.items)-1,
              sparsity=self.sparsity, mean_rating=self.df.rating.mean())
-    return pd.Series(d, name=self.name, dtype=object)
+    tables = dict(words.split(': ') for words,*_ in self.known())
+    return pd.Series({**d, **tables}, name=self.name, dtype=object)
 
 @patch
 def __repr__(self:Interactions):
     d = self.summary()
-    counts = f"{d.users:,} users, {d['items']:,} items, {d.events:,} ratings"
-    return f"{self.name or 'Interactions'}: {counts}, {d.sparsity:.1%} of cells empty"
+    counts = f"{self.name or 'Interactions'}: {d.users:,} users, {d['items']:,} items, {d.events:,} ratings"
+    if not len(self): return counts
+    partly = ''.join(f', {words}' for words,n,m in self.known() if n < m)
+    return f"{counts}, {d.sparsity:.1%} of cells empty{partly}"
 
 # %% ../nbs/01_data.ipynb #fed4fc6c
 @patch
 def take(self:Interactions,
     mask:np.ndarray,   # Which events, bool, shape (len(self),)
 )->Interactions:       # With the same vocabularies
-    "Some of the events"
+    """Some of the events
+
+    mask: Which events, bool, shape (len(self),)
+    Returns: With the same vocabularies
+    """
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (len(self),):
+        raise ValueError(f'take wants True or False for each of the {len(self):,} events, '
+                         f'not {mask.dtype} of shape {mask.shape}')
     u,i,_ = self.codes()
     df = self.df[mask].reset_index(drop=True)
     res = Interactions(df, self.users, self.items, self.item_info, self.user_info, self.name)
@@ -286,7 +560,12 @@ def titled(self:Interactions,
     df:pd.DataFrame,    # A table with a column of raw item ids
     column:str=None,    # That column; None: 'similar' if there is one, otherwise 'item'
 )->pd.DataFrame:        # With a column 'title' after it, '' where no title is known
-    "A table with the titles of its items"
+    """A table with the titles of its items
+
+    df: A table with a column of raw item ids
+    column = None: That column; None: 'similar' if there is one, otherwise 'item'
+    Returns: With a column 'title' after it, '' where no title is known
+    """
     from recsys_course.core import add_titles
     return add_titles(df, self.titles, column)
 
@@ -295,7 +574,7 @@ def _split_random(inter, test, seed):
     "A share of rows at random. Leaks: each user's and each item's future is in train"
     mask = np.zeros(len(inter), bool)
     order = np.random.default_rng(seed).permutation(len(inter))
-    mask[order[:max(1, round(test*len(inter)))]] = True
+    mask[order[:min(max(1, round(test*len(inter))), len(inter)-1)]] = True
     return mask
 
 def _times(inter):
@@ -307,10 +586,14 @@ def _times(inter):
 def _split_time(inter, test, seed):
     "The latest share of all rows, cut at one moment. Leaks nothing; newcomers in test have no row in train"
     t = _times(inter)
-    cut = np.sort(t)[-max(1, round(test*len(t)))]
+    wanted = max(1, round(test*len(t)))
+    cut = np.sort(t)[-wanted]
     mask = t >= cut if (t < cut).any() else t > cut
     if not mask.any():
         raise ValueError("all events happened at the same time, so there is no cut: split with how='random'")
+    if not wanted <= 2*mask.sum() <= 4*wanted:
+        warnings.warn(f'the test part has {mask.sum():,} of {len(t):,} events, not {wanted:,}: too many happened at '
+                      "one moment, which a cut in time keeps together; how='random' cuts anywhere", stacklevel=3)
     return mask
 
 # %% ../nbs/01_data.ipynb #159ab56d
@@ -356,9 +639,23 @@ def split(self:Interactions,
     'random': leaks the future of users and items.
     'user_time': each user's latest share, leaks what others did later.
     'leave_last': each user's last row, leaks the same.
-    'user_random': a random share of each user's rows, leaks as 'random' does."""
-    if how not in _splits: raise ValueError(f"how={how!r} is not one of {', '.join(_splits)}")
-    if not 0 < test < 1: raise ValueError(f"test={test!r} must be a share between 0 and 1")
+    'user_random': a random share of each user's rows, leaks as 'random' does.
+
+    how = 'time': 'time', 'random', 'user_time', 'user_random' or 'leave_last'
+    test = 0.2: Share of rows for test, between 0 and 1
+    seed = 42: For 'random' and 'user_random'
+    Returns: (train, test), each `Interactions` with the vocabularies of `self`
+    """
+    if not isinstance(how, str) or how not in _splits:
+        raise ValueError(f"how={how!r} is not one of {', '.join(_splits)}")
+    if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
+        raise ValueError(f"test={test!r} must be a share between 0 and 1")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0 to {2**32-1}")
     if len(self) < 2: raise ValueError(f"{len(self)} row cannot be split in two")
     mask = _splits[how](self, test, seed)
+    if not mask.any():
+        most = np.bincount(self.codes()[0]).max()
+        warnings.warn(f"the test part is empty: for how={how!r}, test={test!r} users have too few events, "
+                      f"at most {most}; ask for a larger share, or how='random'", stacklevel=2)
     return self.take(~mask), self.take(mask)

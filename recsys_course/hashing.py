@@ -6,12 +6,16 @@
 __all__ = ['hash_bucket', 'HashedEmbedding', 'QREmbedding', 'HashedDotProduct']
 
 # %% ../nbs/60_hashing.ipynb #2f4dcf1f
+from collections.abc import Sequence
+from decimal import Decimal
+import math, os
+
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from numba import njit
 from torch import nn
 
-from .core import count_threads, run_threads
+from .core import check_choice, count_threads, run_threads
 from .models import Network, check_range, in_range
 
 # %% ../nbs/60_hashing.ipynb #1cc97404
@@ -50,7 +54,10 @@ def _joined(ids):
     "The texts of a list of ids, with a 0 after each, as bytes; and -1 and where those zeros are"
     try: text = '\0'.join(ids)
     except TypeError: text = '\0'.join(ids := [*map(str, ids)])                   # whole numbers among them
-    data = np.frombuffer((text + '\0').encode(), np.uint8)
+    try: data = np.frombuffer((text + '\0').encode(), np.uint8)
+    except UnicodeEncodeError as e:
+        raise ValueError(f'an id holds {text[e.start]!a}, half a letter that is no text: read the file anew, with its '
+                         'own encoding') from None
     ends = np.flatnonzero(data == 0)
     if len(ends) != len(ids):                                       # a text has a 0 of its own
         ends = np.cumsum([len(o.encode()) + 1 for o in ids], dtype=np.int64) - 1
@@ -102,39 +109,101 @@ def _hash_ints(ids, seed, spare, words, starts, out):
 def _room(n): return np.zeros(7, np.uint32),np.zeros((6, n), np.uint32),np.zeros(n, np.uint32)
 
 # %% ../nbs/60_hashing.ipynb #2dd0355a
-def _refuse(arr):
-    "Raise TypeError that names the first id that is missing, or neither a whole number nor text"
+def _plain(o):
+    "An id as int or str; None for what is no id"
+    if isinstance(o, (np.ndarray,torch.Tensor)) and o.ndim == 0: o = o.item() if isinstance(o, torch.Tensor) else o[()]
+    if isinstance(o, (bool,np.bool_,np.timedelta64)): return None
+    if isinstance(o, str): return ''.join([o])                       # the text of an Enum, too, not its name
+    if isinstance(o, (int,np.integer)): return int(o)
+    if isinstance(o, (float,np.floating)): exact = 2**(np.finfo(type(o)).nmant + 1)
+    elif isinstance(o, Decimal): exact = math.inf
+    else: return None
+    return int(o) if abs(o) <= exact and o == int(o) else None
+
+def _plain_bytes(o):
+    "Bytes as the text that they encode; others as they are, and so are bytes that are no UTF-8"
+    try: return bytes(o).decode() if isinstance(o, (bytes,bytearray,memoryview)) else o
+    except UnicodeDecodeError: return o
+
+def _plain_ids(arr):
+    "The ids of an array as a list of int and str; raises TypeError that names the first that is missing or no id"
     gone,flat = pd.isna(arr).ravel(),arr.ravel()
     if gone.any():
         first = gone.argmax()
         raise TypeError(f'id {first} is missing ({flat[first]}): drop such rows, or give them an id of their own')
-    is_id = lambda o: isinstance(o, (str,int,np.integer)) and not isinstance(o, bool)
-    bad = next((i for i,o in enumerate(flat) if not is_id(o)), None)
-    if bad is None: return
-    raise TypeError(f'id {bad} is {flat[bad]} ({type(flat[bad]).__name__}): ids are whole numbers or text; '
-                    'convert with .astype(int) or .astype(str)')
+    res = [_plain(_plain_bytes(o)) for o in flat]
+    bad = next((i for i,o in enumerate(res) if o is None), None)
+    if bad is None: return res
+    text,kind = ' '.join(str(flat[bad]).split())[:60],type(flat[bad]).__name__
+    if isinstance(flat[bad], (float,np.floating)) and np.isfinite(flat[bad]) and flat[bad] % 1 == 0:
+        raise TypeError(f'id {bad} is {text} ({kind}), too large for a float to be exact: read the column as text')
+    raise TypeError(f'id {bad} is {text} ({kind}): ids are whole numbers or text; convert with .astype(str)')
+
+# %% ../nbs/60_hashing.ipynb #69b28c8d
+def _whole_floats(arr):
+    "Floats as int64 where all are exact whole numbers, otherwise None"
+    if arr.dtype.kind != 'f': return None
+    exact = 2.**min(np.finfo(arr.dtype).nmant + 1, 62)
+    fits = (np.abs(arr) <= exact).all() and (arr == np.floor(arr)).all()
+    return arr.astype(np.int64) if fits else None
+
+def _objects(ids):
+    "What is no array of one type as an array of objects; raises TypeError for what has no order or no shape"
+    if isinstance(ids, (set,frozenset,dict)):
+        raise TypeError(f'ids are a {type(ids).__name__}, which has no order of rows: give a list, such as sorted(ids)')
+    if hasattr(ids, 'collect'): raise TypeError(f'ids are a {type(ids).__name__}, not read yet: call .collect() first')
+    if isinstance(ids, (bytes,bytearray,memoryview)): return np.array(_plain_bytes(ids), object)
+    if np.iterable(ids) and not hasattr(ids, '__array__') and not isinstance(ids, Sequence): ids = list(ids)
+    if isinstance(ids, (list,tuple)) and {bytearray,memoryview} & {*map(type, ids)}: ids = [*map(_plain_bytes, ids)]
+    try: return np.asarray(ids, object)
+    except ValueError: raise TypeError('ids are tables of different shapes: give one flat list, or one table') from None
+
+def _tensor_ids(ids):
+    "A tensor of ids as integers; raises TypeError for others than whole numbers"
+    if ids.is_nested or ids.is_quantized or ids.layout != torch.strided:
+        raise TypeError('ids are a nested, quantized or sparse tensor: give a plain one, as .to_dense() makes it')
+    odd = ids.is_complex() or ids.dtype == torch.bool or ids.is_floating_point() and ids.is_meta
+    if odd: raise TypeError(f'ids are a tensor of {ids.dtype}: they must be whole numbers, such as int64')
+    if not ids.is_floating_point(): return ids
+    x = ids.detach().double()
+    exact = 2/torch.finfo(ids.dtype).eps
+    bad = (x != x.floor()) | ~(x.abs() <= exact)
+    if bad.any():
+        raise TypeError(f'ids are a tensor of {ids.dtype} with {x[bad][0].item():.17g}: they must be whole numbers, '
+                        f'and floats of this type are exact up to {exact:,.0f} only; use int64')
+    return x.long()
+
+def _as_array(ids):
+    "Ids as an array that holds what they are: integers, floats, text or objects"
+    if hasattr(ids, 'as_py'): ids = ids.as_py()                                      # a single value of pyarrow
+    if isinstance(ids, torch.Tensor): return _tensor_ids(ids).cpu().numpy()
+    if isinstance(ids, np.ma.MaskedArray): return np.where(np.ma.getmaskarray(ids), None, ids.data.astype(object))
+    if not hasattr(ids, '__array__') and not isinstance(ids, range): return _objects(ids)
+    arr = np.asarray(ids)
+    whole = _whole_floats(arr)
+    return arr if whole is None else whole
 
 def _as_ids(ids):
     "A flat array of int64 or uint64, or a list of text and whole numbers; and the shape. Raises TypeError for others"
-    arr = np.asarray(ids)
+    arr = _as_array(ids)
     kind = np.uint64 if arr.dtype == np.uint64 else np.int64
     if arr.dtype.kind in 'iu': return np.ascontiguousarray(arr, kind).ravel(),arr.shape
-    # NumPy would make floats of [2**63, -1], and cut text at a 0
-    if not hasattr(ids, 'dtype'): arr = np.asarray(ids, object)
     flat = arr.ravel().tolist()
-    if arr.dtype != object or not set(map(type, flat)) <= {int,str}: _refuse(arr)
+    if arr.dtype.kind not in 'OU' or not {*map(type, flat)} <= {int,str}: flat = _plain_ids(arr)
+    if {*map(type, flat)} == {int} and -2**63 <= min(flat) <= max(flat) < 2**63: flat = np.array(flat, np.int64)
     return flat,arr.shape
 
 # %% ../nbs/60_hashing.ipynb #7399f6cc
 def _whole(name, value, low, high):
     "`value` as an int; raises ValueError unless it is a whole number from `low` to `high`"
     if isinstance(value, (bool,np.bool_)) or not isinstance(value, (int,np.integer)) or not low <= value <= high:
-        raise ValueError(f'{name}={value!r} must be a whole number of at least {low} and below 2**{high.bit_length()}')
+        most = f'below 2**{high.bit_length()}' if high > 2**31 else f'at most {high:,}'
+        raise ValueError(f'{name}={value!r} must be a whole number of at least {low} and {most}')
     return int(value)
 
 def _check_hash(n_buckets, seed, method):
     "Number of buckets and seed as ints; raises ValueError for others, and for an unknown method"
-    if method not in ('murmur','modulo'): raise ValueError(f"method={method!r} is neither 'murmur' nor 'modulo'")
+    check_choice(('murmur','modulo'), method=method)
     return _whole('n_buckets', n_buckets, 1, 2**63-1),_whole('seed', seed, 0, 2**32-1)
 
 def _in_slices(f, n, least=50_000):
@@ -196,12 +265,19 @@ def _array_buckets(ids, n, seed, method):
 
 # %% ../nbs/60_hashing.ipynb #8745e038
 def hash_bucket(
-    ids,                      # Raw ids: whole numbers or text, one or many (array, list, Series), or an integer tensor
+    ids,                      # Raw ids, one or many: whole numbers or text, in an array, list, tensor, Series or column
     n_buckets:int,            # Number of buckets, at least 1
     seed:int=0,               # Another seed, another hash; 0 to 2**32-1; no effect on modulo
     method:str='murmur',      # 'murmur': `mmh3.hash(str(id), seed) % n_buckets`; 'modulo': `id % n_buckets`
 ):                            # Buckets, int64 in [0, n_buckets), in the shape of `ids`; for a tensor one on its device
-    "The bucket of each id; raises TypeError for float, missing or other ids, ValueError for a bad number of buckets"
+    """The bucket of each id; raises TypeError for half numbers, missing or other ids, ValueError for bad settings
+
+    ids: Raw ids, one or many: whole numbers or text, in an array, list, tensor, Series or column
+    n_buckets: Number of buckets, at least 1
+    seed = 0: Another seed, another hash; 0 to 2**32-1; no effect on modulo
+    method = 'murmur': 'murmur': `mmh3.hash(str(id), seed) % n_buckets`; 'modulo': `id % n_buckets`
+    Returns: Buckets, int64 in [0, n_buckets), in the shape of `ids`; for a tensor one on its device
+    """
     n,seed = _check_hash(n_buckets, seed, method)
     if isinstance(ids, torch.Tensor): return _tensor_buckets(ids, n, [seed], method)[...,0]
     return _array_buckets(ids, n, seed, method)
@@ -236,20 +312,47 @@ def _tensor_murmur(words, length, seed):
 
 # %% ../nbs/60_hashing.ipynb #c3ba1007
 def _tensor_buckets(ids, n, seeds, method='murmur'):
-    "Buckets of an integer tensor for each seed, int64, shape (..., len(seeds)), on the device of `ids`"
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f'ids are a tensor of {ids.dtype}: they must be whole numbers, such as int64')
+    "Buckets of ids for each seed, int64, shape (..., len(seeds)), on the device of a tensor"
+    if not isinstance(ids, torch.Tensor) or ids.device.type == 'cpu':
+        return torch.stack([torch.as_tensor(_array_buckets(ids, n, s, method)) for s in seeds], -1)
+    ids = _tensor_ids(ids)
+    if ids.dtype == torch.uint64 and ids.device.type != 'meta':          # int64 would make the large ones negative
+        return _tensor_buckets(ids.cpu(), n, seeds, method).to(ids.device)
     if method == 'modulo': return torch.stack([ids.long() % n]*len(seeds), -1)
-    if ids.device.type == 'cpu':
-        return torch.stack([torch.as_tensor(_array_buckets(ids.numpy(), n, s, method)) for s in seeds], -1)
     words = _tensor_words(ids.long())
     return torch.stack([_tensor_murmur(*words, s) % n for s in seeds], -1)
+
+# %% ../nbs/60_hashing.ipynb #d134d4db
+_most_hashes = 1000      # More take ever longer, and leave no row to anybody
+
+def _memory():
+    "Bytes of memory in this machine; infinite where the system does not say"
+    try: return os.sysconf('SC_PAGE_SIZE')*os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError,ValueError,OSError): return math.inf
+
+def _new_table(n, dim):
+    "Small random numbers, shape (n, dim); raises ValueError if they need more memory than there is"
+    size = 4*n*dim
+    try:
+        if torch.get_default_device().type == 'cpu' and size > _memory(): raise MemoryError
+        return torch.randn(n, dim).mul_(.01)
+    except (MemoryError,RuntimeError):
+        raise ValueError(f'a table of {n:,} x {dim:,} numbers takes {size/1e9:,.1f} GB, more memory than there is: '
+                         'ask for fewer buckets or fewer numbers in a row') from None
 
 # %% ../nbs/60_hashing.ipynb #275c4768
 _combine = dict(mean=lambda e: e.mean(-2), sum=lambda e: e.sum(-2), concat=lambda e: e.flatten(-2))
 
 class HashedEmbedding(Network):
-    "A vector for any id, from a table of `n_buckets` rows: the hashes of an id say which rows are its own"
+    """A vector for any id, from a table of `n_buckets` rows: the hashes of an id say which rows are its own
+
+    n_buckets: Rows of the table
+    dim: Numbers in a row
+    n_hashes = 1: Rows for each id; all come from the one table
+    combine = 'mean': What makes one vector of them: 'mean', 'sum', or 'concat' (n_hashes*dim numbers)
+    seed = 0: Of the first hash; the others follow
+    sparse = False: Gradient as a sparse tensor of the rows in use? For optimisers that take it
+    """
     def __init__(self,
         n_buckets:int,         # Rows of the table
         dim:int,               # Numbers in a row
@@ -258,30 +361,44 @@ class HashedEmbedding(Network):
         seed:int=0,            # Of the first hash; the others follow
         sparse:bool=False,     # Gradient as a sparse tensor of the rows in use? For optimisers that take it
     ):
-        if combine not in _combine: raise ValueError(f'combine={combine!r} is not one of {tuple(_combine)}')
+        check_choice(_combine, combine=combine)
         self.n_buckets = _whole('n_buckets', n_buckets, 1, 2**63-1)
         self.dim = _whole('dim', dim, 1, 2**63-1)
-        self.n_hashes = _whole('n_hashes', n_hashes, 1, 2**63-1)
-        self.combine,self.seed,self.sparse = combine,seed,sparse
-        self.seeds = [(_whole('seed', seed, 0, 2**32-1) + j) % 2**32 for j in range(n_hashes)]
-        self.weight = nn.Parameter(torch.randn(n_buckets, dim)*.01)
+        self.n_hashes = _whole('n_hashes', n_hashes, 1, _most_hashes)
+        self.seed = _whole('seed', seed, 0, 2**32-1)
+        if not isinstance(sparse, bool): raise ValueError(f'sparse={sparse!r} must be True or False')
+        self.combine,self.sparse = combine,sparse
+        self.seeds = [(self.seed + j) % 2**32 for j in range(self.n_hashes)]
+        self.weight = nn.Parameter(_new_table(self.n_buckets, self.dim))
 
     def buckets(self,
-        ids:torch.Tensor,   # Raw ids, any integer type and shape
-    )->torch.Tensor:        # int64, shape (*ids.shape, n_hashes), on the device of `ids`
-        "The rows that belong to each id"
+        ids,                # Raw ids as for `hash_bucket`, any shape
+    )->torch.Tensor:        # int64, shape (*ids.shape, n_hashes), on the device of a tensor
+        """The rows that belong to each id
+
+        ids: Raw ids as for `hash_bucket`, any shape
+        Returns: int64, shape (*ids.shape, n_hashes), on the device of a tensor
+        """
         return _tensor_buckets(ids, self.n_buckets, self.seeds)
 
     def rows(self,
         buckets:torch.Tensor,   # From `buckets`
     )->torch.Tensor:            # float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        "One vector made of the rows in the given buckets"
-        return _combine[self.combine](F.embedding(buckets, self.weight, sparse=self.sparse))
+        """One vector made of the rows in the given buckets
+
+        buckets: From `buckets`
+        Returns: float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
+        """
+        return _combine[self.combine](F.embedding(buckets.to(self.weight.device), self.weight, sparse=self.sparse))
 
     def forward(self,
-        ids:torch.Tensor,   # Raw ids, any integer type and shape
+        ids,                # Raw ids as for `hash_bucket`, any shape
     )->torch.Tensor:        # float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        "Vectors of raw ids"
+        """Vectors of raw ids
+
+        ids: Raw ids as for `hash_bucket`, any shape
+        Returns: float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
+        """
         return self.rows(self.buckets(ids))
 
     def extra_repr(self):
@@ -289,8 +406,25 @@ class HashedEmbedding(Network):
         return f'{self.n_buckets}, {self.dim}, n_hashes={self.n_hashes}, combine={self.combine!r}'
 
 # %% ../nbs/60_hashing.ipynb #bc9d2961
+def _as_codes(ids):
+    "Whole numbers as an int64 tensor; raises TypeError for text, IndexError for what int64 cannot hold"
+    if isinstance(ids, torch.Tensor) and (ids.dtype != torch.uint64 or ids.is_meta): return _tensor_ids(ids).long()
+    flat,shape = _as_ids(ids)
+    text = next((o for o in flat if isinstance(o, str)), None) if isinstance(flat, list) else None
+    if text is not None:
+        raise TypeError(f'id {text!r} is text, and quotient and remainder need whole numbers: use codes, or hash')
+    wide = [int(o) for o in flat if int(o) >= 2**63 or int(o) < -2**63] if getattr(flat, 'dtype', 0) != np.int64 else []
+    if wide: raise IndexError(f'id {wide[0]} is outside the range of 64-bit codes: use codes, or hash')
+    codes = torch.as_tensor(np.array(flat, np.int64).reshape(shape))
+    return codes.to(ids.device) if isinstance(ids, torch.Tensor) else codes
+
 class QREmbedding(Network):
-    "Quotient-remainder embedding (Shi et al. 2020): other vectors for each of `n_ids` ids, from far fewer rows"
+    """Quotient-remainder embedding (Shi et al. 2020): other vectors for each of `n_ids` ids, from far fewer rows
+
+    n_ids: Ids are whole numbers from 0 to n_ids-1, such as codes
+    n_buckets: Rows of the table of remainders
+    dim: Numbers in a row
+    """
     def __init__(self,
         n_ids:int,        # Ids are whole numbers from 0 to n_ids-1, such as codes
         n_buckets:int,    # Rows of the table of remainders
@@ -298,16 +432,21 @@ class QREmbedding(Network):
     ):
         self.n_ids = _whole('n_ids', n_ids, 1, 2**63-1)
         self.n_buckets = _whole('n_buckets', n_buckets, 1, 2**63-1)
-        self.dim = dim
-        self.weight = nn.Parameter(torch.randn(n_buckets, dim)*.01)
-        self.quotients = nn.Parameter(1 + torch.randn(-(-n_ids//n_buckets), dim)*.01)
+        self.dim = _whole('dim', dim, 1, 2**63-1)
+        self.weight = nn.Parameter(_new_table(self.n_buckets, self.dim))
+        self.quotients = nn.Parameter(_new_table(-(-self.n_ids//self.n_buckets), self.dim).add_(1))
 
     def buckets(self,
-        ids:torch.Tensor,   # Integers in [0, n_ids), any shape
-    )->torch.Tensor:        # int64, shape (*ids.shape, 2)
-        "Quotient and remainder of each id; raises IndexError for an id that is out of range"
+        ids,                # Whole numbers in [0, n_ids), any shape, in a tensor, array, list or column
+    )->torch.Tensor:        # int64, shape (*ids.shape, 2), on the device of a tensor
+        """Quotient and remainder of each id; raises IndexError for an id that is out of range, TypeError for text
+
+        ids: Whole numbers in [0, n_ids), any shape, in a tensor, array, list or column
+        Returns: int64, shape (*ids.shape, 2), on the device of a tensor
+        """
+        ids = _as_codes(ids)
         out = (ids < 0) | (ids >= self.n_ids)
-        if out.any():
+        if not ids.is_meta and out.any():
             raise IndexError(f'id {ids[out][0].item()} is outside 0 to {self.n_ids-1}: quotient and remainder need '
                              'a known range; hash, or use codes')
         return torch.stack([ids//self.n_buckets, ids % self.n_buckets], -1)
@@ -315,18 +454,52 @@ class QREmbedding(Network):
     def rows(self,
         buckets:torch.Tensor,   # From `buckets`
     )->torch.Tensor:            # float32, shape (*ids.shape, dim)
-        "Product of the quotient's row and the remainder's row"
+        """Product of the quotient's row and the remainder's row
+
+        buckets: From `buckets`
+        Returns: float32, shape (*ids.shape, dim)
+        """
+        buckets = buckets.to(self.weight.device)
         return F.embedding(buckets[...,0], self.quotients)*F.embedding(buckets[...,1], self.weight)
 
     def forward(self,
-        ids:torch.Tensor,   # Integers in [0, n_ids), any shape
+        ids,                # Whole numbers in [0, n_ids), any shape
     )->torch.Tensor:        # float32, shape (*ids.shape, dim)
-        "Vectors of ids"
+        """Vectors of ids
+
+        ids: Whole numbers in [0, n_ids), any shape
+        Returns: float32, shape (*ids.shape, dim)
+        """
         return self.rows(self.buckets(ids))
 
+    def extra_repr(self):
+        "What `print` says about it"
+        return f'{self.n_ids}, {self.n_buckets}, {self.dim}'
+
 # %% ../nbs/60_hashing.ipynb #6fb3df47
+def _two_columns(pairs):
+    "Users and items of a tensor, a table or a list of pairs; raises ValueError for another shape"
+    if hasattr(pairs, 'to_pandas'): pairs = pairs.to_pandas()
+    if not hasattr(pairs, 'shape'): pairs = _objects(pairs)
+    shape = tuple(pairs.shape)
+    if shape == (0,): return pairs,pairs
+    if len(shape) != 2 or shape[1] != 2:
+        raise ValueError(f'pairs have the shape {shape}: give (n, 2), such as [[user, item]], users first')
+    if isinstance(pairs, pd.DataFrame): return pairs.iloc[:,0],pairs.iloc[:,1]
+    return pairs[:,0],pairs[:,1]
+
 class HashedDotProduct(Network):
-    "Dot product with biases, as `DotProductBias`, for raw ids and tables of a chosen size"
+    """Dot product with biases, as `DotProductBias`, for raw ids and tables of a chosen size
+
+    user_buckets: Rows of the user tables
+    item_buckets: Rows of the item tables
+    n_factors = 50: Numbers in a row, beside the bias
+    y_range = (0.5, 5.5): (low, high) of predictions; None: no limits
+    n_hashes = 1: Rows for each id
+    combine = 'mean': What makes one vector of them: 'mean', 'sum' or 'concat'
+    seed = 0: Of the first hash
+    embedding = None: Function (n_buckets, dim) -> embedding; None: `HashedEmbedding`
+    """
     def __init__(self,
         user_buckets:int,          # Rows of the user tables
         item_buckets:int,          # Rows of the item tables
@@ -337,17 +510,32 @@ class HashedDotProduct(Network):
         seed:int=0,                # Of the first hash
         embedding=None,            # Function (n_buckets, dim) -> embedding; None: `HashedEmbedding`
     ):
-        self.user_buckets,self.item_buckets,self.n_factors = user_buckets,item_buckets,n_factors
-        self.n_hashes,self.combine,self.seed,self.embedding = n_hashes,combine,seed,embedding
+        self.user_buckets = _whole('user_buckets', user_buckets, 1, 2**63-1)
+        self.item_buckets = _whole('item_buckets', item_buckets, 1, 2**63-1)
+        self.n_factors = _whole('n_factors', n_factors, 1, 2**63-1)
+        if embedding is not None and not callable(embedding):
+            raise ValueError(f'embedding={embedding!r} must be a function (n_buckets, dim) -> embedding, or None')
+        self.n_hashes = _whole('n_hashes', n_hashes, 1, _most_hashes)
+        self.seed = _whole('seed', seed, 0, 2**32-1)
+        check_choice(_combine, combine=combine)
+        self.combine,self.embedding = combine,embedding
         self.y_range = check_range(y_range)
         make = embedding or (lambda n,d: HashedEmbedding(n, d, n_hashes, combine, seed))
         self.u_weight,self.i_weight = make(user_buckets, n_factors),make(item_buckets, n_factors)
         self.u_bias,self.i_bias = make(user_buckets, 1),make(item_buckets, 1)
+        odd = next((e for e in self.children() if not (hasattr(e, 'buckets') and hasattr(e, 'rows'))), None)
+        if odd is not None:
+            raise ValueError(f'embedding= made a {type(odd).__name__}, without `buckets` and `rows`: see QREmbedding')
 
     def forward(self,
-        x:torch.Tensor,   # Raw ids, any integer type, shape (n, 2): users in column 0, items in column 1
+        x,                # Raw ids, shape (n, 2): users in column 0, items in column 1; tensor, table or list of pairs
     )->torch.Tensor:      # Predictions, float32, shape (n,)
-        "Predicted ratings of user-item pairs"
-        u,i = self.u_weight.buckets(x[:,0]),self.i_weight.buckets(x[:,1])
+        """Predicted ratings of user-item pairs
+
+        x: Raw ids, shape (n, 2): users in column 0, items in column 1; tensor, table or list of pairs
+        Returns: Predictions, float32, shape (n,)
+        """
+        users,items = _two_columns(x)
+        u,i = self.u_weight.buckets(users),self.i_weight.buckets(items)
         dots = (self.u_weight.rows(u)*self.i_weight.rows(i)).sum(1)
         return in_range(dots + self.u_bias.rows(u).sum(1) + self.i_bias.rows(i).sum(1), self.y_range)

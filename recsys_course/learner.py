@@ -7,7 +7,9 @@ __all__ = ['collab_dls', 'collab_learner', 'LearnerRecommender']
 
 # %% ../nbs/15_learner.ipynb #eaa67fcb
 from contextlib import contextmanager
-import random
+from copy import copy
+from weakref import WeakKeyDictionary
+import os, random, threading, warnings
 
 import fastai.callback.progress,fastai.callback.schedule
 import numpy as np, pandas as pd, torch
@@ -17,21 +19,23 @@ from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import default_device,display_df
 from fastcore.basics import patch
+from fastcore.foundation import L
 from fastcore.meta import delegates
 from torch import nn
 
-from .core import Saveable, cosine_of_rows
+from .core import (Saveable, block_rows, blocks, check_given, check_not_negative, check_number, check_positive,
+                                check_whole, cosine_of_rows)
 from .data import Interactions
-from .models import DotProduct, DotProductBias, check_range
-from .neural import EmbeddingNN, get_emb_sz
-from .recommender import Linear, Recommender, SigmoidLink, User
+from .models import DotProduct, DotProductBias, Network, check_range, start_from, torch_threads
+from .neural import EmbeddingNN, WideDeep, get_emb_sz
+from .recommender import Bias, Linear, PoorModelWarning, Recommender, SigmoidLink, User
 
 # %% ../nbs/15_learner.ipynb #0b5093fb
 class _Ratings:
     "Codes, shape (n, 2), and ratings, shape (n,) or None, of some events as tensors, with what is needed to show them"
     n_inp = 1
-    def __init__(self, x, y, users, items, titles=None):
-        self.x,self.y,self.users,self.items,self.titles = x,y,users,items,titles
+    def __init__(self, x, y, user_ids, item_ids, titles=None):
+        self.x,self.y,self.user_ids,self.item_ids,self.titles = x,y,user_ids,item_ids,titles
         if y is not None and not (ok := torch.isfinite(y)).all():
             raise ValueError(f'{(~ok).sum()} of {len(y)} ratings are not finite numbers: drop or mend them')
 
@@ -41,8 +45,13 @@ class _Ratings:
         x,   # Codes, int64, shape (n, 2)
         y,   # Ratings, float32, shape (n,), or None
     ):       # Other events with the same vocabularies and titles
-        "The same with other rows"
-        return _Ratings(x, y, self.users, self.items, self.titles)
+        """The same with other rows
+
+        x: Codes, int64, shape (n, 2)
+        y: Ratings, float32, shape (n,), or None
+        Returns: Other events with the same vocabularies and titles
+        """
+        return _Ratings(x, y, self.user_ids, self.item_ids, self.titles)
 
     def new_empty(self):
         "The same without rows"
@@ -51,7 +60,10 @@ class _Ratings:
     def to(self,
         device,   # Where the tensors shall live
     ):            # self
-        "Move the tensors"
+        """Move the tensors
+
+        device: Where the tensors shall live
+        """
         self.x,self.y = (o if o is None else o.to(device) for o in (self.x,self.y))
         return self
 
@@ -90,7 +102,10 @@ class _RatingsDL(TfmdDL):
     def to(self,
         device,   # Where the data shall live
     ):
-        "Move the data"
+        """Move the data
+
+        device: Where the data shall live
+        """
         self.device = device
         self.dataset.to(device)
 
@@ -108,7 +123,7 @@ def _ends(self:_RatingsDL):
     "Where each batch ends"
     ends = [*range(self.bs, self.n, self.bs), self.n] if self.n else []
     if len(ends) > 1 and self.n % self.bs == 1: ends.pop(-2)
-    if self.drop_last and ends and self.n % self.bs: ends = [*range(self.bs, self.n, self.bs)]
+    if self.drop_last and self.n % self.bs: ends = [*range(self.bs, self.n, self.bs)] or ends     # never all of them
     return ends
 
 @patch
@@ -118,18 +133,63 @@ def new(self:_RatingsDL,
     cls=None,       # Another class of loader
     **kwargs
 ):                  # A loader
-    "A loader like this one, with a few arguments changed"
+    """A loader like this one, with a few arguments changed
+
+    dataset = None: Other rows
+    cls = None: Another class of loader
+    Returns: A loader
+    """
     return super(_RatingsDL, self).new(dataset, cls, **{'seed':self.seed, **kwargs})
 
 # %% ../nbs/15_learner.ipynb #40ad5164
 @patch
-def _frame(self:_RatingsDL, b, max_n, **cols):
-    "The first rows of a batch for people: raw ids, titles, ratings"
-    x,d = b[0][:max_n].cpu().numpy(),self.dataset
-    res = dict(user=d.users.decode(x[:,0]), item=d.items.decode(x[:,1]))
-    if d.titles is not None: res['title'] = d.titles.reindex(res['item']).to_numpy()
-    if len(b) > 1: res['rating'] = b[1][:max_n].cpu().numpy()
-    return pd.DataFrame({**res, **cols})
+def table(self:_Ratings,
+    x,        # Codes, shape (n, 2)
+    y=None,   # Ratings, shape (n,), or None
+)->pd.DataFrame:
+    """Rows for people: raw ids, titles, ratings
+
+    x: Codes, shape (n, 2)
+    y = None: Ratings, shape (n,), or None
+    """
+    users,items = x.cpu().numpy().T
+    res = dict(user=self.user_ids.decode(users), item=self.item_ids.decode(items))
+    if self.titles is not None: res['title'] = self.titles.reindex(res['item']).to_numpy()
+    if y is not None: res['rating'] = y.cpu().numpy().ravel()
+    return pd.DataFrame(res)
+
+@patch(as_prop=True)
+def items(self:_Ratings):
+    "All rows as a table, where fastai looks for them"
+    return self.table(self.x, self.y)
+
+@patch
+def decode_batch(self:_RatingsDL,
+    b,           # Codes, and ratings or predictions
+    max_n=9,     # Rows, at most
+    full=True,   # As fastai passes it: ids are all there is to decode
+):               # A tuple for each row: what it says, and its number
+    """Rows for people, one by one
+
+    b: Codes, and ratings or predictions
+    max_n = 9: Rows, at most
+    full = True: As fastai passes it: ids are all there is to decode
+    Returns: A tuple for each row: what it says, and its number
+    """
+    rows = self.dataset.table(b[0][:max_n])
+    return L(zip((row for _,row in rows.iterrows()), b[1].reshape(-1)[:max_n].tolist()))
+
+@patch
+def one_batch(self:_RatingsDL):
+    "The first batch; raises ValueError if there is none"
+    if len(self): return super(_RatingsDL, self).one_batch()
+    raise ValueError('this loader has no rows: an exported learner keeps none, and with holdout=0 none are left '
+                     'for validation; give dl=learn.dls.test_dl(df, with_labels=True)')
+
+@patch
+def _pre_show_batch(self:_RatingsDL, b, max_n=9):
+    raise NotImplementedError('rows of ratings are a table and no pictures: see top_losses(k, items=True), '
+                              'or show_results with the row numbers that top_losses gives')
 
 @patch
 def show_batch(self:_RatingsDL,
@@ -139,8 +199,17 @@ def show_batch(self:_RatingsDL,
     show=True,      # Display it?
     unique=False,   # As fastai passes it: rows are what they are
 ):                  # The table, unless it was displayed
-    "Show a batch as a table with titles; the table itself if not `show`"
-    df = self._frame(self.one_batch() if b is None else b, max_n)
+    """Show a batch as a table with titles; the table itself if not `show`
+
+    b = None: A batch; None: the next one
+    max_n = 9: Rows to show
+    ctxs = None: As fastai passes it: a table needs no axes
+    show = True: Display it?
+    unique = False: As fastai passes it: rows are what they are
+    Returns: The table, unless it was displayed
+    """
+    b = [o[:max_n] for o in (self.one_batch() if b is None else b)]
+    df = self.dataset.table(*b)
     return display_df(df) if show else df
 
 @patch
@@ -151,34 +220,84 @@ def show_results(self:_RatingsDL,
     ctxs=None,      # As fastai passes it: a table needs no axes
     show=True,      # Display it?
 ):                  # The table, unless it was displayed
-    "Show a batch beside its predictions; the table itself if not `show`"
-    df = self._frame(b, max_n, predicted=out[:max_n].cpu().numpy().ravel().round(2))
+    """Show a batch beside its predictions; the table itself if not `show`
+
+    b: A batch
+    out: Predictions for it
+    max_n = 9: Rows to show
+    ctxs = None: As fastai passes it: a table needs no axes
+    show = True: Display it?
+    Returns: The table, unless it was displayed
+    """
+    out = out[0] if isinstance(out, (tuple, list)) else out
+    df = self.dataset.table(*(o[:max_n] for o in b)).assign(predicted=out[:max_n].cpu().numpy().ravel().round(2))
     return display_df(df) if show else df
 
 # %% ../nbs/15_learner.ipynb #e5d0435d
+def _as_table(rows, columns):
+    "A table with these columns from a table, `Interactions`, or a row or several as dicts or Series"
+    if isinstance(rows, Interactions): rows = rows.df
+    if isinstance(rows, list) and len(rows) == 1 and isinstance(rows[0], (pd.DataFrame, Interactions)):
+        if len(rows[0]) != 1: raise ValueError(f'predict takes one row, not {len(rows[0])}: for several, '
+                                               'learn.get_preds(dl=learn.dls.test_dl(df))')
+        return _as_table(rows[0], columns)
+    if hasattr(rows, 'to_pandas'): rows = rows.to_pandas()
+    if isinstance(rows, dict) and all(np.ndim(v) == 0 for v in rows.values()): rows = [rows]
+    if isinstance(rows, pd.Series): rows = [rows]
+    if not isinstance(rows, (pd.DataFrame, dict, list)):
+        raise TypeError(f'expected a table with columns {", ".join(columns)}, got {type(rows).__name__}')
+    df = pd.DataFrame(rows)
+    missing = [c for c in columns if c not in df]
+    if missing: raise ValueError(f'no column {missing[0]!r}: the columns are {list(df.columns)}, '
+                                 f'and {", ".join(columns)} are wanted')
+    return df
+
 class _CollabDLs(DataLoaders):
     "Loaders for training and validation that know their users and items"
     @property
     def classes(self):
         "Raw ids of users and items in the order of their codes; `#na#` is first"
-        return dict(user=list(self.train.dataset.users), item=list(self.train.dataset.items))
+        return dict(user=list(self.train.dataset.user_ids), item=list(self.train.dataset.item_ids))
 
     def test_dl(self,
-        test_items,          # DataFrame or anything that makes one; raw ids
+        test_items,          # DataFrame or anything that makes one, or rows as dicts or Series; raw ids
         rm_type_tfms=None,   # As fastai passes it: there are no transforms
         with_labels=False,   # Take the ratings, too?
         num_workers=0,       # As fastai passes it: slicing needs no helpers
+        process=True,        # As fastai passes it: there is nothing to process
     ):                       # A loader in the order of the rows
-        "A loader of a table with columns user and item (and rating, if `with_labels`); raises KeyError for unknown ids"
-        df,d = pd.DataFrame(test_items),self.train.dataset
-        x = torch.tensor(np.stack([d.users.encode(df['user']), d.items.encode(df['item'])], axis=1))
-        y = torch.tensor(df['rating'].to_numpy(np.float32, copy=True)) if with_labels else None
-        return self.valid.new(d.like(x, y), shuffle=False, drop_last=False)
+        """A loader of a table with columns user and item (and rating, if `with_labels`); raises KeyError for unknown
+        ids
+
+        test_items: DataFrame or anything that makes one, or rows as dicts or Series; raw ids
+        rm_type_tfms = None: As fastai passes it: there are no transforms
+        with_labels = False: Take the ratings, too?
+        num_workers = 0: As fastai passes it: slicing needs no helpers
+        process = True: As fastai passes it: there is nothing to process
+        Returns: A loader in the order of the rows
+        """
+        df,d = _as_table(test_items, ('user','item','rating')[:2 + with_labels]),self.train.dataset
+        sides = dict(user=d.user_ids, item=d.item_ids)
+        codes = [ids.encode(df[c]) if len(df) else np.zeros(0, np.int64) for c,ids in sides.items()]
+        y = torch.tensor(pd.to_numeric(df['rating']).to_numpy(np.float32, copy=True)) if with_labels else None
+        return self.valid.new(d.like(torch.tensor(np.stack(codes, axis=1)), y), shuffle=False, drop_last=False)
 
 # %% ../nbs/15_learner.ipynb #eb48cce3
+def _check_seed(seed):
+    "Raise ValueError for a seed that is no whole number of at least 0"
+    check_given(seed=seed)
+    check_not_negative(seed=seed)
+    if seed % 1: raise ValueError(f'seed={seed!r} must be a whole number')
+
+def _usual_bs(n):
+    "Rows per batch: the power of two, from 8 to 4096, that is next to a 320th of n rows"
+    return int(2**np.clip(np.round(np.log2(max(n, 1)/320)), 3, 12))
+
 def _hold_out(train, share, seed):
     "Split off a random share of rows; none if the share is 0"
-    if not 0 <= share < 1: raise ValueError(f'holdout={share!r}: a share of train, at least 0 and less than 1')
+    check_given(holdout=share)
+    check_not_negative(holdout=share)
+    if share >= 1: raise ValueError(f'holdout={share!r}: a share of train, at least 0 and less than 1')
     is_held = np.random.default_rng(seed).permutation(len(train)) < round(share*len(train))
     return train.take(~is_held),train.take(is_held)
 
@@ -196,18 +315,31 @@ def _same_codes(valid, train):
 def collab_dls(
     train:Interactions,        # Rows to learn from
     valid:Interactions=None,   # Rows to measure the error on; None: a share of train, which is then not trained on
-    bs:int=256,                # Rows a batch; a single row left over joins the batch before
+    bs:int=None,               # Rows per batch; a single row left over joins the last; None: some 320 batches per epoch
     holdout:float=0.1,         # That share, if there is no `valid`; 0: train on all rows, measure nothing
     seed:int=42,               # Makes the share, and the order of the rows
     device=None,               # Where the data lives; None: fastai's default, a GPU if there is one
     drop_last:bool=False,      # Leave out what does not fill a batch, in training?
     path='.',                  # Where the learner keeps its files
 )->DataLoaders:                # Its `classes` hold ids of users and items by code
-    "Fast loaders of codes, int64, shape (bs, 2), and ratings, float32, shape (bs,); raises KeyError for unknown ids"
-    if not bs >= 1: raise ValueError(f'bs={bs!r}: a batch has at least one row')
+    """Fast loaders of codes, int64, shape (bs, 2), and ratings, float32, shape (bs,); raises KeyError for unknown ids
+
+    train: Rows to learn from
+    valid = None: Rows to measure the error on; None: a share of train, which is then not trained on
+    bs = None: Rows per batch; a single row left over joins the last; None: some 320 batches per epoch
+    holdout = 0.1: That share, if there is no `valid`; 0: train on all rows, measure nothing
+    seed = 42: Makes the share, and the order of the rows
+    device = None: Where the data lives; None: fastai's default, a GPU if there is one
+    drop_last = False: Leave out what does not fill a batch, in training?
+    path = '.': Where the learner keeps its files
+    Returns: Its `classes` hold ids of users and items by code
+    """
+    check_whole(bs=bs)
+    _check_seed(seed)
     if valid is None and isinstance(train, Interactions): train,valid = _hold_out(train, holdout, seed)
     t,v = _ratings(train),_ratings(_same_codes(valid, train))
     if not len(t): raise ValueError('there are no rows to train on')
+    bs,seed = _usual_bs(len(t)) if bs is None else int(bs),int(seed)
     dls = _RatingsDL(t, bs=bs, shuffle=True, seed=seed, drop_last=drop_last),_RatingsDL(v, bs=max(bs, 1024), seed=seed)
     return _CollabDLs(*dls, path=path, device=torch.device(device or default_device()))
 
@@ -218,7 +350,12 @@ class _MSE(nn.MSELoss):
         pred,   # Predictions, shape (n,) or (n, 1)
         y,      # Ratings, shape (n,)
     ):          # Scalar, or shape (n,) if `reduction` is 'none'
-        "The error; raises ValueError if the numbers of predictions and ratings differ"
+        """The error; raises ValueError if the numbers of predictions and ratings differ
+
+        pred: Predictions, shape (n,) or (n, 1)
+        y: Ratings, shape (n,)
+        Returns: Scalar, or shape (n,) if `reduction` is 'none'
+        """
         if pred.numel() != y.numel():
             raise ValueError(f'{tuple(pred.shape)} predictions for {tuple(y.shape)} ratings: give one prediction a row')
         return F.mse_loss(pred.reshape(-1), y.reshape(-1), reduction=self.reduction)
@@ -233,6 +370,29 @@ def _adam(params, lr):
 # %% ../nbs/15_learner.ipynb #9b782e8e
 class _Learner(Learner):
     "A `Learner` that asks only those callbacks which have an answer"
+    unit = 1.         # Errors are divided by it before the gradient: no scale learns faster than another
+    n_threads = None  # Threads of PyTorch in training; None: as many as it uses anyway
+    def _backward(self): (self.loss_grad/self.unit**2).backward()
+    def _do_fit(self):
+        if self.n_threads is None: return super()._do_fit()
+        with torch_threads(self.n_threads): return super()._do_fit()
+
+    @delegates(Learner.get_preds)
+    def get_preds(self,
+        ds_idx=1,    # 0: train, 1: validation, unless there is a `dl`
+        dl=None,     # Another loader
+        **kwargs
+    ):
+        """As fastai's; one row keeps its dimension, which fastai loses
+
+        ds_idx = 1: 0: train, 1: validation, unless there is a `dl`
+        dl = None: Another loader
+        """
+        if dl is None: dl = self.dls[ds_idx].new(shuffle=False, drop_last=False)
+        if not isinstance(dl, _RatingsDL) or len(dl.dataset) != 1: return super().get_preds(ds_idx, dl, **kwargs)
+        res = super().get_preds(dl=dl, **{**kwargs, 'reorder': False})
+        return tuple(o[None] if torch.is_tensor(o) and o.ndim == 0 else o for o in res)
+
     def _call_one(self, event_name):
         if event_name == 'after_fit': return super()._call_one(event_name)     # each callback is switched on again
         for cb in sorted(self.cbs, key=lambda o: o.order):
@@ -243,7 +403,7 @@ def _limits(ratings, y_range, margin=1/8):
     "A checked range; for None, an eighth of the scale beyond the ratings; for False, no range"
     lo,hi = float(np.min(ratings)),float(np.max(ratings))
     if y_range is None and lo < hi: return lo - margin*(hi - lo),hi + margin*(hi - lo)
-    if not y_range: return None
+    if y_range is None or y_range is False: return None
     y_range = check_range(y_range)
     if not y_range[0] <= lo <= hi <= y_range[1]:
         raise ValueError(f'y_range={y_range} excludes ratings, which run from {lo:g} to {hi:g}: '
@@ -253,6 +413,9 @@ def _limits(ratings, y_range, margin=1/8):
 # %% ../nbs/15_learner.ipynb #cc72a2ac
 def _network(dls, n_factors, layers, emb_szs, dropout, y_range):
     sizes = get_emb_sz(dls, (n_factors,n_factors) if emb_szs is None else emb_szs)
+    check_number(dropout=dropout)
+    if np.ndim(layers) != (layers is not None):
+        raise ValueError(f'layers={layers!r}: give a list of widths, such as (100,)')
     return EmbeddingNN(*sizes, layers=tuple(layers or (100,)), y_range=y_range, embed_p=dropout, p=dropout)
 
 def _tables_apart(model):
@@ -262,6 +425,8 @@ def _tables_apart(model):
 
 def _settings(use_nn, **given):
     "Rates, decay and groups of parameters: as given, otherwise what proved good"
+    for lr in np.atleast_1d(given['lr'] if given['lr'] is not None else 1).tolist(): check_positive(lr=lr)
+    for wd in np.atleast_1d(given['wd'] if given['wd'] is not None else 1).tolist(): check_not_negative(wd=wd)
     good = dict(lr=[1e-2,1e-3], wd=[1.5,.1], splitter=_tables_apart) if use_nn else dict(lr=5e-3, wd=.25)
     return {**good, **{k:v for k,v in given.items() if v is not None}}
 
@@ -280,29 +445,79 @@ def collab_learner(
     lr=None,                  # Learning rate, unless `fit` gets another; None: 5e-3, and for the network [1e-2, 1e-3]
     wd=None,                  # Weight decay, unless `fit` gets another; None: 0.25, and for the network [1.5, 0.1]
     splitter=None,            # Groups of parameters; None: one, and for the network embeddings and layers apart
+    n_threads:int=1,          # Threads of PyTorch in training: batches are so small that more of them cost time
     **kwargs
 )->Learner:                   # Untrained; try `fit_one_cycle(6)`, for the network `bs=512` and `fit_one_cycle(10)`
-    "A `Learner` with one of our models; raises ValueError for a y_range that excludes ratings"
-    y_range = _limits(_numpy(dls.train_ds.y), y_range)
+    """A `Learner` with one of our models, for any scale; raises ValueError for a y_range that excludes ratings
+
+    dls: From `collab_dls`; fastai's own will do
+    n_factors = 50: Numbers kept for each user and item
+    use_nn = False: The network `EmbeddingNN` instead of `DotProductBias`?
+    layers = None: Sizes of the network's hidden layers; None: (100,)
+    emb_szs = None: Widths of the network's embeddings, as for `get_emb_sz`; None: `n_factors` for both
+    y_range = None: (low, high) of predictions; None: an eighth wider than the ratings; False: no limits
+    dropout = 0.1: Of the network, in training
+    seed = 42: Makes the parameters
+    loss_func = None: None: mean squared error
+    opt_func = None: None: fastai's Adam, computed by PyTorch's fused AdamW
+    lr = None: Learning rate, unless `fit` gets another; None: 5e-3, and for the network [1e-2, 1e-3]
+    wd = None: Weight decay, unless `fit` gets another; None: 0.25, and for the network [1.5, 0.1]
+    splitter = None: Groups of parameters; None: one, and for the network embeddings and layers apart
+    n_threads = 1: Threads of PyTorch in training: batches are so small that more of them cost time
+    Returns: Untrained; try `fit_one_cycle(6)`, for the network `bs=512` and `fit_one_cycle(10)`
+    """
+    if not isinstance(dls, DataLoaders):
+        raise TypeError(f'expected DataLoaders, got {type(dls).__name__}: make them with collab_dls')
+    _check_seed(seed)
+    check_given(n_factors=n_factors, dropout=dropout)
+    check_whole(n_factors=n_factors, n_threads=n_threads)
+    if not use_nn and (layers is not None or emb_szs is not None):
+        raise ValueError('layers and emb_szs are for the network: give use_nn=True as well')
+    ratings = _numpy(dls.train_ds.y)
+    y_range = _limits(ratings, y_range)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(seed))
         if use_nn: model = _network(dls, n_factors, layers, emb_szs, dropout, y_range)
         else: model = DotProductBias(*(len(o) for o in list(dls.classes.values())[:2]), n_factors, y_range)
-    return _Learner(dls, model.to(dls.device), loss_func=loss_func or _MSE(), opt_func=opt_func or _adam,
-                    **_settings(use_nn, lr=lr, wd=wd, splitter=splitter), **kwargs)
+    if not use_nn: model.base = _start(ratings, y_range, model.n_users + model.n_items)
+    learn = _Learner(dls, model.to(dls.device), loss_func=loss_func or _MSE(), opt_func=opt_func or _adam,
+                     **_settings(use_nn, lr=lr, wd=wd, splitter=splitter), **kwargs)
+    learn.n_threads = n_threads
+    if y_range and loss_func is None: learn.unit = (y_range[1] - y_range[0])/5
+    return learn
+
+def _start(ratings, y_range, n_rows, dense=10):
+    "The sum of a new model: where rows have few ratings, or no range, what predicts the mean; otherwise 0"
+    spread = ratings.min() < ratings.max()
+    if not spread or y_range is not None and len(ratings) >= dense*n_rows: return 0.
+    return start_from(float(ratings.mean(dtype=float)), y_range)
 
 def _numpy(o): return o.cpu().numpy() if torch.is_tensor(o) else np.asarray(o)
 
 # %% ../nbs/15_learner.ipynb #6bf53255
+_asking = dict(lock=threading.Lock(), models=WeakKeyDictionary())
+
+def _forget_asking(): _asking.update(lock=threading.Lock(), models=WeakKeyDictionary())
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forget_asking)
+
+def _device_of(model): return next((p.device for p in model.parameters()), torch.device('cpu'))
+
 @contextmanager
-def _asked(model):
-    "Evaluation mode without gradients; afterwards the model is as it was. Gives the model's device"
-    was = model.training
-    if was: model.eval()
+def _asked(model, n_threads=1):
+    "Evaluation mode without gradients; when the last one leaves, the model is as it was. Gives the model's device"
+    with _asking['lock']:
+        n,was = _asking['models'].get(model, (0, None))
+        if n == 0: was = [m for m in model.modules() if m.training]
+        for m in was: m.training = False
+        _asking['models'][model] = n + 1,was
     try:
-        with torch.no_grad(): yield next(model.parameters()).device
+        with torch_threads(n_threads),torch.no_grad(): yield _device_of(model)
     finally:
-        if was: model.train()
+        with _asking['lock']:
+            n,_ = _asking['models'].pop(model, (1, was))
+            if n > 1: _asking['models'][model] = n - 1,was
+            else:
+                for m in was: m.training = True
 
 # %% ../nbs/15_learner.ipynb #e6970604
 def _rows_in(vocab, ids):
@@ -315,20 +530,31 @@ def _rows_in(vocab, ids):
 
 # %% ../nbs/15_learner.ipynb #884c1793
 def _train_default(train):
-    "The learner that the lesson recommends, trained on all rows"
+    "The learner that the lesson recommends, trained on all rows; few ratings take more epochs to make as many steps"
     learn = collab_learner(collab_dls(train, holdout=0))
-    with learn.no_bar(),learn.no_logging(): learn.fit_one_cycle(6)
+    with learn.no_bar(),learn.no_logging(): learn.fit_one_cycle(max(6, round(1800/len(learn.dls.train))))
     return learn
 
 class LearnerRecommender(Recommender):
-    "A trained fastai `Learner` as a recommender"
+    """A trained fastai `Learner` as a recommender
+
+    learn = None: A trained `Learner`; or a function from `Interactions` to one; None: our defaults
+    train = None: What it was trained on; with a function: fit at once
+    n_threads = 1: Threads of PyTorch, in `fit` and in answers; None: one for each core
+    """
     not_saved = ('learn','trainer')
     learn = trainer = model = None
     def __init__(self,
         learn=None,               # A trained `Learner`; or a function from `Interactions` to one; None: our defaults
         train:Interactions=None,  # What it was trained on; with a function: fit at once
+        n_threads:int=1,          # Threads of PyTorch, in `fit` and in answers; None: one for each core
     ):
-        self.trainer = None if isinstance(learn, Learner) else learn or _train_default
+        check_whole(n_threads=n_threads)
+        self.n_threads,self.trainer = n_threads,_train_default if learn is None else learn
+        if isinstance(learn, Learner): self.trainer = None
+        elif not callable(self.trainer) or isinstance(learn, nn.Module):
+            raise TypeError(f'learn is a {type(learn).__name__}: give a trained Learner, '
+                            'or a function that makes one of Interactions')
         if self.trainer is None and train is None:
             raise TypeError('the rows that the learner was trained on are missing: LearnerRecommender(learn, train)')
         if train is None: return
@@ -336,26 +562,82 @@ class LearnerRecommender(Recommender):
         else: self._adopt(learn, train)
 
     def fit(self, train): # Interactions to learn from
-        "Have a new learner trained; raises RuntimeError if there is no function to do so"
+        """Have a new learner trained; raises RuntimeError if there is no function to do so
+
+        train: Interactions to learn from
+        """
         if self.trainer is None:
             raise RuntimeError('this recommender was made from a trained learner: to fit, '
                                'make LearnerRecommender(f) with a function f(train) that gives one')
-        with torch.random.fork_rng():
+        if not isinstance(train, Interactions): Recommender.fit(self, train)     # says what is wrong
+        with torch.random.fork_rng(),torch_threads(self.n_threads):
             torch.manual_seed(42)
-            return self._adopt(self.trainer(train), train)
+            learn = self.trainer(train)
+        if isinstance(learn, Learner): return self._adopt(learn, train)
+        raise TypeError(f'the function that was to make a Learner gave a {type(learn).__name__}: does it return one?')
 
 # %% ../nbs/15_learner.ipynb #bb05b541
+def _met(learn, side, rows, codes, n):
+    "Which of n codes the learner was trained on, bool, shape (n,); `side`: 0 for users, 1 for items"
+    rows = np.arange(n) if rows is None else rows
+    met = (np.bincount(codes, minlength=n) > 0) & (rows > 0)
+    ds = learn.dls.train_ds
+    if isinstance(ds, _Ratings) and len(ds): met &= np.isin(rows, ds.x[:,side].unique().cpu().numpy())
+    return met
+
+def _columns_of(learn):
+    "Raw ids of users and of items in the order of the model's rows"
+    if not hasattr(learn.dls, 'classes') or len(learn.dls.classes) < 2:
+        raise ValueError('the loaders of this learner have no `classes` with ids of users and items: '
+                         'make them with collab_dls or CollabDataLoaders')
+    return list(learn.dls.classes.values())[:2]
+
 @patch
 def _adopt(self:LearnerRecommender, learn, train):
     "Remember who is who, which row of the model is whose, and the error in train"
-    Recommender.fit(self, train)
-    self.learn,self.model = learn,learn.model
-    users,items = list(learn.dls.classes.values())[:2]
-    self.user_rows,self.item_rows = _rows_in(self.users, users),_rows_in(self.items, items)
+    new = copy(self)
+    Recommender.fit(new, train)
+    new.learn,new.model = learn,learn.model
+    users,items = _columns_of(learn)
+    new.user_rows,new.item_rows = _rows_in(new.users, users),_rows_in(new.items, items)
     u,i,r = train.codes()
-    self.noise = float(np.square(self.predict_codes(u, i) - r).mean())
-    return self
+    new.met_users = _met(learn, 0, new.user_rows, u, len(new.users))
+    new.met_items = _met(learn, 1, new.item_rows, i, len(new.items))
+    new.bias = None if _has_vectors(new.model) else Bias().fit(train)
+    new._check_model(u, i)
+    new.noise = float(np.square(new.predict_codes(u, i).astype(float) - r).mean())
+    new._check_error(float(r.var(dtype=float)))
+    self.__dict__ = vars(new)
+    return self.warn_if_poor(train, n_users=60) if self.scale[0] == self.scale[1] and _has_vectors(self.model) else self
 
+# %% ../nbs/15_learner.ipynb #94b7f407
+@patch
+def _check_model(self:LearnerRecommender, u, i):
+    "Refuse a model of another type; warn of a range that is too narrow, and of ids that it was not trained on"
+    odd = [p.dtype for p in self.model.parameters() if p.is_floating_point() and p.dtype != torch.float32]
+    if odd: raise ValueError(f'the model computes in {odd[0]}: call learn.model.float() first')
+    if not self.met_users.any() or not self.met_items.any():
+        raise ValueError('the learner was trained on no rating of train: give the rows that it was trained on')
+    y_range = getattr(self.model, 'y_range', None)
+    if y_range is not None and not y_range[0] <= self.scale[0] <= self.scale[1] <= y_range[1]:
+        warnings.warn(f'the y_range of the model, {tuple(y_range)}, excludes ratings, which run from {self.scale[0]:g} '
+                      f'to {self.scale[1]:g}: make it a little wider than they are', stacklevel=5)
+    lost = ~self.met_users[np.unique(u)],~self.met_items[np.unique(i)]
+    if lost[0].any() or lost[1].any():
+        warnings.warn(f'{lost[0].sum()} users and {lost[1].sum()} items have ratings in train that the learner was not '
+                      'trained on: they are answered as if nothing were known of them', stacklevel=5)
+
+@patch
+def _check_error(self:LearnerRecommender, spread):
+    "Refuse predictions that are no numbers; warn if they are no better than the mean rating"
+    if not np.isfinite(self.noise):
+        raise FloatingPointError('the learner predicts NaN or infinite ratings: train with a lower learning rate')
+    if self.noise >= spread > 0:
+        warnings.warn(f'the mean squared error of the learner in train is {self.noise:.3g}, that of the mean rating '
+                      f'{spread:.3g}: it learned nothing; was it trained, and on this scale?',
+                      PoorModelWarning, stacklevel=5)
+
+# %% ../nbs/15_learner.ipynb #adb70f09
 def _on(device, codes, rows):
     "Rows of a model for codes, as a tensor"
     return torch.tensor(np.array(codes) if rows is None else rows[codes], device=device)
@@ -365,10 +647,31 @@ def predict_codes(self:LearnerRecommender,
     u:np.ndarray,    # User codes, int64, shape (n,)
     i:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:       # On the rating scale, not clipped, float32, shape (n,)
-    "Predictions of the model, pair by pair"
-    with _asked(self.model) as device:
+    """Predictions of the model, pair by pair; for users and items that it has not met, as `scores` has them
+
+    u: User codes, int64, shape (n,)
+    i: Item codes, int64, shape (n,)
+    Returns: On the rating scale, not clipped, float32, shape (n,)
+    """
+    u,i = np.asarray(u),np.asarray(i)
+    with _asked(self.model, self.n_threads) as device:
         x = torch.stack([_on(device, u, self.user_rows), _on(device, i, self.item_rows)], dim=1)
-        return torch.cat([self.model(o).reshape(-1) for o in x.split(2**16)]).float().cpu().numpy()
+        parts = [self.model(o).reshape(-1) for o in x.split(2**16)]
+        pred = torch.cat(parts).float().cpu().numpy() if len(u) else np.zeros(0, np.float32)
+    new = ~(self.met_users[u] & self.met_items[i])
+    if new.any(): pred[new] = self._of_strangers(u[new], i[new])
+    return pred
+
+@patch
+def _of_strangers(self:LearnerRecommender, u, i):
+    "Predictions for pairs with a user or an item that the model has not met"
+    if self.bias is not None: return self.bias.predict_codes(u, i)
+    people,who = np.unique(u, return_inverse=True)
+    pred = np.zeros(len(u), np.float32)
+    for b in blocks(len(people), block_rows(len(self.items))):
+        here = (who >= b.start) & (who < b.stop)
+        pred[here] = self.scores(people[b])[who[here] - b.start,i[here]]
+    return pred
 
 # %% ../nbs/15_learner.ipynb #6c71cdfa
 def _has_vectors(model): return hasattr(model, 'user_vectors') and hasattr(model, 'score_items')
@@ -377,7 +680,11 @@ def _has_vectors(model): return hasattr(model, 'user_vectors') and hasattr(model
 def scores(self:LearnerRecommender,
     user_codes,   # Codes, int64, shape (n,)
 ):                # Predictions, float32, shape (n, len(self.items))
-    "Predicted ratings of all items"
+    """Predicted ratings of all items
+
+    user_codes: Codes, int64, shape (n,)
+    Returns: Predictions, float32, shape (n, len(self.items))
+    """
     if _has_vectors(self.model): return self.vector_scores(self.user_vectors(user_codes))
     n = len(self.items)
     return self.predict_codes(np.repeat(user_codes, n), np.tile(np.arange(n), len(user_codes))).reshape(-1, n)
@@ -386,10 +693,28 @@ def scores(self:LearnerRecommender,
 def user_vectors(self:LearnerRecommender,
     user_codes,   # Codes, int64, shape (n,)
 ):                # float32, shape (n, d), as `vector_scores` takes them
-    "What the model knows of some users; raises NotImplementedError for models that do not say"
+    """What the model knows of some users; raises NotImplementedError for models that do not say
+
+    user_codes: Codes, int64, shape (n,)
+    Returns: float32, shape (n, d), as `vector_scores` takes them
+    """
     self._check_vectors()
-    with _asked(self.model) as device:
-        return self.model.user_vectors(_on(device, user_codes, self.user_rows)).cpu().numpy()
+    vectors,new = self._rows_of_users(user_codes),~self.met_users[user_codes]
+    own = self.model.u_weight.weight.shape[1] if isinstance(self.model, WideDeep) else None
+    if new.any(): vectors[new,:own] = self._prior[0][:own]
+    return vectors
+
+@patch(as_prop=True)
+def _prior(self:LearnerRecommender):
+    "Mean and variance of the vectors of those who have rated"
+    v = self._rows_of_users(np.flatnonzero(self.met_users))
+    return v.mean(0),v.var(0) + 1e-6
+
+@patch
+def _rows_of_users(self:LearnerRecommender, codes):
+    "User vectors as the model has them"
+    with _asked(self.model, self.n_threads) as device:
+        return self.model.user_vectors(_on(device, codes, self.user_rows)).float().cpu().numpy()
 
 @patch
 def _check_vectors(self:LearnerRecommender):
@@ -403,45 +728,85 @@ def linear(self:LearnerRecommender)->Linear:   # (rows, base, link)
     "How the scores follow from a user vector; raises NotImplementedError for networks"
     if not isinstance(self.model, DotProduct): return Recommender.linear(self)
     rows = self._of_items(self.model.item_factors)
-    base = np.zeros(len(self.items), np.float32)
+    base = np.full(len(self.items), self.model.base, np.float32)
     if isinstance(self.model, DotProductBias):
         rows = np.column_stack([rows, np.ones_like(rows[:,:1])])
-        base = self._of_items(self.model.item_bias)
+        base += self._of_items(self.model.item_bias)
     return Linear(rows, base, SigmoidLink(*self.model.y_range) if self.model.y_range else None)
 
 @patch
 def _of_items(self:LearnerRecommender, table):
-    "Rows of a tensor of the model in the order of item codes, as an array"
-    table = table.detach().cpu().numpy()
-    return table if self.item_rows is None else table[self.item_rows]
+    "Rows of a tensor of the model in the order of item codes, as an array; the mean row for items it has not met"
+    table = np.array(table.detach().cpu().numpy()[slice(None) if self.item_rows is None else self.item_rows])
+    table[~self.met_items] = table[self.met_items].mean(0)
+    return table
 
 @patch
 def vector_scores(self:LearnerRecommender,
     vectors,      # User vectors, float32, shape (n, d)
 ):                # Predictions, float32, shape (n, len(self.items))
-    "Predicted ratings of all items for user vectors"
-    with _asked(self.model) as device:
+    """Predicted ratings of all items for user vectors
+
+    vectors: User vectors, float32, shape (n, d)
+    Returns: Predictions, float32, shape (n, len(self.items))
+    """
+    vectors = np.asarray(vectors, np.float32)
+    if not len(vectors): return np.zeros((0, len(self.items)), np.float32)
+    with _asked(self.model, self.n_threads) as device:
         items = _on(device, np.arange(len(self.items)), self.item_rows)
-        blocks = torch.tensor(np.asarray(vectors, np.float32), device=device).split(max(1, 2**18//len(items)))
-        return torch.cat([self.model.score_items(v, items) for v in blocks]).cpu().numpy()
+        parts = torch.tensor(vectors, device=device).split(max(1, 2**18//len(items)))
+        scores = torch.cat([self.model.score_items(v, items) for v in parts]).cpu().numpy()
+    if not isinstance(self.model, WideDeep): scores[:,~self.met_items] = self._of_new_item(vectors, scores)[:,None]
+    return scores
+
+@patch
+def _of_new_item(self:LearnerRecommender, vectors, scores):
+    "What each person would give an item of which nothing is known, shape (n,)"
+    if not isinstance(self.model, DotProduct): return scores[:,self.met_items].mean(1)
+    rows,base,link = self.linear()
+    s = vectors@rows[0] + base[0]
+    return s if link is None else link(s)
 
 @patch
 def similarity_rows(self:LearnerRecommender,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:           # float32, shape (n, len(self.items))
-    "Cosine of item factors; of who met the items, where the model has none"
+    """Cosine of item factors; of who met the items, where the model has none
+
+    codes: Item codes, int64, shape (n,)
+    Returns: float32, shape (n, len(self.items))
+    """
     if not hasattr(self.model, 'item_factors'): return Recommender.similarity_rows(self, codes)
-    return cosine_of_rows(self._of_items(self.model.item_factors), codes)
+    s = cosine_of_rows(self._of_items(self.model.item_factors), codes)
+    return np.where(self.met_items[codes,None] & self.met_items, s, -np.inf)
 
 # %% ../nbs/15_learner.ipynb #ff5544f3
 @patch
 def set_state(self:LearnerRecommender,
     state:dict,   # What was saved
 ):
-    "Take over the model, ready to answer; there is no learner to train it with"
+    """Take over the model, ready to answer; there is no learner to train it with
+
+    state: What was saved
+    """
     Saveable.set_state(self, state)
     self.trainer = None
-    self.model.eval()
+
+@patch
+def check_state(self:LearnerRecommender):
+    "Raise ValueError unless model, rows and ids fit together"
+    if not isinstance(self.model, Network): raise ValueError('it holds no network')
+    for name,ids,table in (('user',self.users,self.model.user_factors), ('item',self.items,self.model.item_factors)):
+        rows,met = getattr(self, f'{name}_rows'),getattr(self, f'met_{name}s')
+        if not isinstance(met, np.ndarray) or met.dtype != bool or met.shape != (len(ids),) or not met.any():
+            raise ValueError(f'met_{name}s says not of each {name} whether the model has met it')
+        if rows is None: rows = np.arange(len(ids))
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind != 'i' or rows.shape != (len(ids),):
+            raise ValueError(f'{name}_rows is not one row number per {name}')
+        if rows.min() < 0 or rows.max() >= len(table):
+            raise ValueError(f'{name}_rows asks for rows that the model has not')
+    if not isinstance(self.noise, float) or not self.noise >= 0: raise ValueError(f'noise={self.noise!r} is no error')
+    Recommender.check_state(self)
 
 @patch
 def get_state(self:LearnerRecommender):
@@ -464,24 +829,25 @@ def _best_vector(loss, start, steps=50):
     opt.step(_again)
     return v.detach()
 
-@patch(as_prop=True)
-def _prior(self:LearnerRecommender):
-    "Mean and variance of the vectors of those who have rated"
-    v = self.user_vectors(np.flatnonzero(np.diff(self.seen.indptr)))
-    return v.mean(0),v.var(0) + 1e-6
-
 @patch
 def fold_in(self:LearnerRecommender,
     history,        # Rows with columns item and rating, or {item: rating}; raw ids
 )->User:      # What `recommend` takes in place of a user
-    "A user row for somebody new, fitted while the model stays as it is; raises KeyError for unknown items"
+    """A user row for somebody new, fitted while the model stays as it is; raises KeyError for unknown items
+
+    history: Rows with columns item and rating, or {item: rating}; raw ids
+    Returns: What `recommend` takes in place of a user
+    """
     model = self.model
     self._check_vectors()
     codes,r = self.encode_history(history)
-    with _asked(model) as device:
-        (mean,var),r = (torch.tensor(o, device=device) for o in self._prior),torch.tensor(r, device=device)
-        items = _on(device, codes, self.item_rows)
+    told = self.met_items[codes] | isinstance(model, WideDeep)
+    width = (self.scale[1] - self.scale[0])/4 or abs(self.scale[0]) or 1.
+    least = 1e-3*width**2
+    with _asked(model, self.n_threads) as device:
+        (mean,var),r = (torch.tensor(o, device=device) for o in self._prior),torch.tensor(r[told], device=device)
+        items = _on(device, codes[told], self.item_rows)
         def loss(v):
             errors = model.score_items(v[None], items)[0] - r
-            return (errors**2).sum()/max(self.noise, 1e-3) + ((v - mean)**2/var).sum()
+            return (errors**2).sum()/max(self.noise, least) + ((v - mean)**2/var).sum()
         with torch.enable_grad(): return User(history, vector=_best_vector(loss, mean).cpu().numpy(), seen=codes)

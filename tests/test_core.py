@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
 from recsys_course import core
-from recsys_course.core import Damaged, FeatureEncoder, Saveable, by_code, find_class
+from recsys_course.core import Damaged, FeatureEncoder, Saveable, by_code, find_class, model_json, settings_text
 from recsys_course.data import Interactions, Vocab
 from recsys_course.recommender import ItemKNN, Popular, Recommender
 
@@ -81,7 +81,7 @@ def test_flags_against_sets(texts):
     for row, t in zip(enc.flags(info, 'w'), texts): assert {w for w, f in zip(enc.words['w'], row) if f} == set(filter(None, (t or '').split('|')))
 
 def test_columns_that_say_nothing_are_left_out():
-    info = pd.DataFrame(dict(tags=[['a'], []], price=[np.nan, np.nan], year=[1999, np.inf], none=[None, None]))
+    info = pd.DataFrame(dict(day=pd.to_datetime(['2020', '2021']), odd=[['a', 1], []], mixed=['a', 2], nothing=['', ' '], price=[np.nan, np.nan], year=[1999, np.inf], none=[None, None]))
     assert FeatureEncoder(info).kinds == dict(year='number') and FeatureEncoder(info).matrix(info).tolist() == [[0], [0]]
     assert len(FeatureEncoder(None)) == 0 and FeatureEncoder(None).matrix(info).shape == (2, 0)
 
@@ -90,6 +90,59 @@ def test_many_words_never_become_columns(peak_growth):
     info = pd.DataFrame(dict(title=[f'Film {i}' for i in range(20_000)], genres=['a|b', 'c']*10_000))
     enc, grown = peak_growth(lambda: FeatureEncoder(info, max_words=30))
     assert enc.kinds == dict(genres='words') and grown < 100e6
+
+COLUMNS = dict(lists=[['a', 'b'], [], ['b'], None], arrays=[np.array(['a', 'b']), np.array([]), np.array(['b']), None], tuples=[('b', 'a'), (), ('b',), None], sets=[{'a', 'b'}, set(), {'b'}, None], blanks=[' a | b', '  ', '|b|', None], twice=['a|b|a', '', 'b|b', np.nan],
+    category=pd.Categorical(['a|b', None, 'b', None]), NA=pd.array(['a|b', pd.NA, 'b', ''], dtype='string'))
+
+@pytest.mark.parametrize('kind', COLUMNS)
+def test_words_in_every_form(kind):
+    info = pd.DataFrame(dict(x=COLUMNS[kind]))
+    enc = FeatureEncoder(info)
+    assert enc.kinds == dict(x='words') and enc.words['x'] == ['a', 'b'] and enc.flags(info, 'x').tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]] and enc.share['x'] == [.25, .5]
+    assert core.split_words(info.x).to_numpy().tolist() == [[1, 1], [0, 0], [0, 1], [0, 0]]
+
+NUMBERS = dict(object=pd.Series([1, 2, None, 4], dtype=object), category=pd.Categorical([1, 2, None, 4]), Int64=pd.array([1, 2, pd.NA, 4], dtype='Int64'), Float32=pd.array([1, 2, pd.NA, 4], dtype='Float32'), decimal=[__import__('decimal').Decimal(o) if o else None for o in (1, 2, 0, 4)], inf=[1, 2, np.inf, 4], minus=[1., 2, -np.inf, 4], half=np.float16([1, 2, np.nan, 4]))
+
+@pytest.mark.parametrize('kind', NUMBERS)
+def test_numbers_in_every_form(kind):
+    info = pd.DataFrame(dict(x=NUMBERS[kind]))
+    enc = FeatureEncoder(info)
+    assert enc.kinds == dict(x='number') and np.allclose(enc.spread['x'], (7/3, np.std([1, 2, 4])))
+    assert np.allclose(enc.matrix(info)[:, 0], [(1 - 7/3)/np.std([1, 2, 4]), (2 - 7/3)/np.std([1, 2, 4]), 0, (4 - 7/3)/np.std([1, 2, 4])])
+
+@pytest.mark.parametrize('scale', [1e-300, 1e-9, 1., 1e9, 1e38, 1e160, 1e300, 4e307])
+def test_units_of_a_number_do_not_matter(scale):
+    "A year in nanoseconds or in ages of the universe: the same features, all finite, and no warning of overflow"
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        info = pd.DataFrame(dict(x=np.array([1., -2, 4, 0])*scale))
+        enc = FeatureEncoder(info)
+        want = (np.array([1., -2, 4, 0]) - .75)/np.std([1., -2, 4, 0])
+        assert np.allclose(enc.matrix(info)[:, 0], want) and np.allclose(enc.matrix(info, squares=True)[:, 1], want**2 - 1)
+        assert np.isfinite(enc.columns(info)['x']).all() and np.isfinite(enc.matrix(pd.DataFrame(dict(x=[1.7e308, -1.7e308, 0])), squares=True).astype(np.float32)).all()
+
+def test_what_is_always_the_same_says_nothing():
+    enc = FeatureEncoder(pd.DataFrame(dict(x=[.1]*3)))
+    assert enc.matrix(pd.DataFrame(dict(x=[.1, 5, None])), squares=True)[:, 0].tolist() == [0, 0, 0]
+
+@pytest.mark.parametrize('info, error, why', [([1], TypeError, 'must be a pandas DataFrame'), (pd.Series([1]), TypeError, 'is a Series'), (pd.DataFrame([[1, 2]], columns=['a', 'a']), ValueError, "two columns are called 'a'")])
+def test_tables_that_are_none(info, error, why):
+    with pytest.raises(error, match=why): FeatureEncoder(info)
+
+def test_text_where_numbers_are_needed():
+    enc = FeatureEncoder(pd.DataFrame(dict(age=[20, 30])))
+    assert enc.numbers(pd.DataFrame(dict(age=['25', None])), 'age')[0] == 25
+    with pytest.raises(ValueError, match="'old' is no number"): enc.numbers(pd.DataFrame(dict(age=['old'])), 'age')
+
+def test_two_rows_for_one_id_are_refused():
+    with pytest.raises(ValueError, match='two rows describe 7: keep one'): by_code(pd.DataFrame(dict(year=[1, 2]), index=[7, 7]), Vocab([7, 8]))
+
+def test_an_encoder_with_numbered_columns_is_saved(tmp_path):
+    "As a file without a heading gives them"
+    info = pd.DataFrame({0: [1., 2.], 1: ['a', 'b|a']})
+    FeatureEncoder(info).save(tmp_path)
+    assert FeatureEncoder.load(tmp_path).matrix(info).tolist() == FeatureEncoder(info).matrix(info).tolist()
 
 def test_rows_by_code_begin_with_the_unknown():
     info = pd.DataFrame(dict(year=[1979, 1995]), index=[8, 7])
@@ -126,7 +179,7 @@ def test_every_kind_of_value_comes_back(tmp_path):
     assert (g.links != h.links).nnz == 0 and g.vocab == h.vocab and g.words == h.words and g.words.name == 'user'
     assert g.inner.x == 3 and g.many[0].x == 4 and g.many[1].tolist() == [0, 0] and g.named['a'].x == 5 and g.named['b'] == [1, None, 'x']
 
-@pytest.mark.parametrize('value', [lambda: 1, object(), {1: 2}, float('nan'), {'a': {1, 2}}, np.array(['text']), pd.DataFrame()], ids=repr)
+@pytest.mark.parametrize('value', [lambda: 1, object(), {(1, 2): 2}, float('nan'), [1., np.inf], {'a': {1, 2}}, np.array(['text']), np.array([1j]), np.ma.array([1, 2]), sp.coo_matrix(np.eye(2)), pd.DataFrame()], ids=repr)
 def test_what_cannot_be_saved_is_named_and_nothing_is_lost(tmp_path, value):
     h = Holder().fill()
     h.save(tmp_path/'h')
@@ -141,12 +194,12 @@ def arrays(folder): return folder/about(folder)['arrays']
 def changed(folder, f):
     d = about(folder)
     f(d)
-    (folder/'model.json').write_text(json.dumps(d), encoding='utf-8')
+    (folder/'model.json').write_bytes(model_json(d))                     # with a checksum that fits
 
 @pytest.mark.parametrize('f', [
-    lambda d: d.clear(), lambda d: d.pop('state'), lambda d: d.update(format=1), lambda d: d.update(arrays='../x'), lambda d: d.update(arrays='gone.safetensors'),
+    lambda d: d.clear(), lambda d: d.pop('state'), lambda d: d.update(arrays='../x'), lambda d: d.update(arrays='gone.safetensors'),
     lambda d: d.update(sha256='0'), lambda d: d['state'].pop('neighbours'), lambda d: d['state'].update(recommend=dict(kind='json', value=1)),
-    lambda d: d['state']['users'].update(ids=d['state']['users']['ids'][:-1]), lambda d: d['state']['users'].update(ids=d['state']['users']['ids'][::-1]),
+    lambda d: d['state']['users']['ids']['value'].pop(), lambda d: d['state']['users']['ids']['value'].reverse(), lambda d: d['state']['users']['ids']['value'].clear(),
     lambda d: d['state']['seen'].update(shape=[3, 3]), lambda d: d['state']['item_bias'].update(shape=[7]), lambda d: d['state']['item_bias'].update(dtype='int64'),
     lambda d: d['args']['k'].update(value=-3), lambda d: d['args']['similarity'].update(value='euclid'), lambda d: d['state']['X'].update(kind='pickle')])
 def test_a_changed_description_is_damage(tmp_path, f):
@@ -276,3 +329,411 @@ def test_classes_of_the_library_are_found_by_name():
     code = "from recsys_course.core import find_class; print(find_class('BiasedMF', 'recsys_course.factorize').__name__)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'BiasedMF\n'
     with pytest.raises(LookupError, match='Nothing'): find_class('Nothing', 'recsys_course.data')
+
+# ---- Checks of settings
+
+@pytest.mark.parametrize('bad', ['3', 'many', [3], (1, 2), np.array([1, 2]), True, 1j, dict(), object()], ids=repr)
+def test_a_setting_that_is_no_number_is_named(bad):
+    for check in (core.check_whole, core.check_positive, core.check_not_negative):
+        with pytest.raises(ValueError, match='^n_factors=.* must be a number, and is a '): check(n_factors=bad)
+
+@pytest.mark.parametrize('bad', [None, 'three', '3', [3], np.array([1, 2]), True, float('nan'), float('inf'), 0, -1, 1.5, 2j], ids=repr)
+def test_a_length_that_is_none(bad):
+    with pytest.raises(ValueError, match='^k=.*: ask for at least one item$'): core.check_k(bad)
+
+@pytest.mark.parametrize('good', [1, np.int8(3), 3., np.float32(3), 10**12])
+def test_a_length(good): assert core.check_k(good) == good and type(core.check_k(good)) is int
+
+def test_settings_that_may_not_be_left_open():
+    core.check_given(a=0, b='', c=False)
+    with pytest.raises(ValueError, match='reg=None: this setting cannot be left open'): core.check_given(lr=1, reg=None)
+
+# ---- What stands on the screen
+
+class Many(Saveable):
+    def __init__(self, n, lr=.1, layers=(100,), by='count', model=None, f=None, k=None): self.n, self.lr, self.layers, self.by, self.model, self.f, self.k = n, lr, layers, by, model, f, k
+
+@pytest.mark.parametrize('args, text', [(dict(n=1), 'n=1'), (dict(n=np.float64(.5)), 'n=0.5'), (dict(n=1, lr=.1, layers=[100]), 'n=1'), (dict(n=1, layers=(5, 6)), 'n=1, layers=(5, 6)'), (dict(n=1, layers=(5,)), 'n=1, layers=(5,)'),
+    (dict(n='x', by="it's"), 'n=\'x\', by="it\'s"'), (dict(n=None), 'n=None'), (dict(n=np.zeros((3, 4))), 'n=<ndarray (3, 4)>'), (dict(n=pd.DataFrame(dict(a=[1]))), 'n=<DataFrame (1, 1)>'), (dict(n=1, model=Popular(by='mean')), "n=1, model=Popular(by='mean')"),
+    (dict(n=1, f=len), 'n=1, f=len'), (dict(n=1, f=object()), 'n=1, f=<object>'), (dict(n={'a': Popular()}), "n={'a': Popular()}"), (dict(n=list(range(99))), 'n=<list>'), (dict(n='x'*99), 'n=<str>'), (dict(n=1, lr=True), 'n=1, lr=True'), (dict(n=1, lr=np.array([.1])), 'n=1, lr=<ndarray (1,)>')])
+def test_settings_as_text(args, text):
+    assert settings_text(Many(**args)) == f'Many({text})' and repr(Many(**args)) == f'Many({text})'
+
+def test_parameters_and_what_is_fitted(tmp_path):
+    m = ItemKNN(k=7)
+    assert m.get_params()['k'] == 7 and set(m.get_params()) == {'similarity', 'k', 'shrink', 'centre', 'damping'}
+    assert Saveable.__repr__(m) == 'ItemKNN(k=7) (not fitted)' and Saveable.__repr__(m.fit(log())) == 'ItemKNN(k=7)'
+    m.save(tmp_path)
+    assert Saveable.__repr__(Saveable.load(tmp_path)) == 'ItemKNN(k=7)'
+
+# ---- Values that JSON or a file of arrays would change
+
+class Box(Saveable):
+    def __init__(self, x=None): self.x = x
+
+def same(a, b):
+    if isinstance(a, (list, tuple)): return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict): return list(a) == list(b) and [type(k) for k in a] == [type(k) for k in b] and all(same(a[k], b[k]) for k in a)
+    if sp.issparse(a): return type(a) is type(b) and a.dtype == b.dtype and (a != b).nnz == 0
+    if isinstance(a, np.ndarray): return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == 'f')
+    return type(a) is type(b) and a == b
+
+VALUES = [((1, 2), (3,)), [(1, 'a'), (2, 'b')], {'a': (1, 2)}, {1: 'a', 2: [3]}, {1.5: 2, True: 3}, {'a': {'b': np.zeros(2)}, 'a/b': np.ones(3)}, {'a': sp.csr_matrix(np.eye(2)), 'a.data': np.ones(3)}, {'': np.ones(1), '/': np.zeros(1), 'é%2F': np.ones(2)},
+    np.array(3.), np.zeros((0, 5)), np.zeros((2, 3)).T, np.arange(6)[::2], np.float16([1, np.nan]), np.array([1, 2], '>i4').astype('<i4'), np.array([True]), np.uint64([2**64 - 1]), sp.csr_array(np.eye(3)), sp.csc_matrix(np.eye(3)), sp.csr_matrix((3, 4)), sp.csr_matrix((np.float32([1, 2]), [3, 1], [0, 2]), shape=(1, 4)),
+    'x'*100_000, '\ud800 é \0 "'*30_000, [f'Film {i}' for i in range(9000)], ['é', '', 'a\nb']*3000, [['a']*5000, None], 10**400, -0., 1e-320, '', [], {}, (), [[]], None, True]
+
+@pytest.mark.parametrize('k', range(len(VALUES)))
+def test_values_come_back_as_they_were(tmp_path, k):
+    Box(VALUES[k]).save(tmp_path)
+    assert same(VALUES[k], Saveable.load(tmp_path).x)
+    assert (tmp_path/'model.json').stat().st_size < 50_000
+
+def test_big_endian_numbers_keep_their_values(tmp_path):
+    Box(np.array([1, 300], '>i4')).save(tmp_path)
+    assert Saveable.load(tmp_path).x.tolist() == [1, 300]
+
+def test_ids_beyond_63_bits(tmp_path):
+    v = Vocab.__new__(Vocab)
+    v.ids, v.name = pd.Index(np.array([1, 2**63 + 5, 2**64 - 1], np.uint64)), 'user'
+    Box(v).save(tmp_path)
+    assert json.loads((tmp_path/'model.json').read_bytes())['args']['x']['ids']['dtype'] == 'uint64'     # and not negative numbers
+
+def test_what_holds_itself(tmp_path):
+    ring = []
+    ring.append(ring)
+    with pytest.raises(TypeError, match='cannot save a Box that holds itself'): Box(ring).save(tmp_path)
+
+# ---- Files that are hostile, with checksums that fit
+
+def box(tmp_path, x=None, **about):
+    "A saved Box whose description is changed"
+    Box(np.arange(4.) if x is None else x).save(tmp_path)
+    d = json.loads((tmp_path/'model.json').read_bytes())
+    for k, v in about.items(): d[k] = v
+    (tmp_path/'model.json').write_bytes(model_json(d))
+    return tmp_path
+
+def refused(folder):
+    with pytest.raises(Damaged) as e: Saveable.load(folder)
+    text = str(e.value)
+    assert text.startswith(f'the model saved in {folder} is damaged: ') and text.count('damaged') == 1 and '\n' not in text and len(text) < len(str(folder)) + 400
+    return text
+
+js = lambda v: dict(kind='json', value=v)
+
+@pytest.mark.parametrize('about, why', [
+    (dict(args=dict(save=js(1))), "'save' is no argument of a Box"), (dict(args=dict(x=js(1), y=js(2))), "'y' is no argument"), (dict(state=dict(save=js(1))), "'save' is no attribute"), (dict(state=dict(__class__=js(1))), "'__class__' is no attribute"),
+    (dict(state=dict(not_saved=js([]))), "'not_saved' is no attribute"), (dict(state={'a b': js(1)}), "'a b' is no attribute"), (dict(state=[]), "'state' should be of type dict"), (dict(args=None), "'args' should be of type dict"), (dict(cls=5), "'cls' should be of type str"), (dict(module=[]), "'module' should be"),
+    (dict(args=dict(x=[])), "'kind' is missing"), (dict(args=dict(x=dict(kind='pickle'))), "unknown kind 'pickle'"), (dict(args=dict(x=dict(kind=['json']))), "'kind' should be of type str"), (dict(args=dict(x=dict(kind='json'))), 'the value of x is missing'),
+    (dict(args=dict(x=dict(kind='array', dtype='float64', shape=[2**70]))), 'x should be float64'), (dict(args=dict(x=dict(kind='array', dtype='object', shape=[4]))), 'x should be object'), (dict(args=dict(x=dict(kind='array', dtype='float64', shape=[-4]))), 'x should be'), (dict(args=dict(x=dict(kind='array'))), "'dtype' is missing"),
+    (dict(args=dict(y=dict(kind='array', dtype='float64', shape=[4]))), 'the array y is missing'), (dict(args=dict(x=js(1))), "it holds 'x', which nothing asks for"), (dict(args=dict(x=dict(kind='dict', keys=[1], values=[]))), 'a value for each key'), (dict(args=dict(x=dict(kind='dict', keys=[[1]], values=[js(1)]))), 'a value for each key'),
+    (dict(args=dict(x=dict(kind='vocab', name='user', ids=js([])))), 'x has no ids'), (dict(args=dict(x=dict(kind='vocab', name='user', ids=js(['b', 'a'])))), 'not sorted and distinct'), (dict(args=dict(x=dict(kind='vocab', name='user', ids=js('ab')))), 'x has no ids'), (dict(args=dict(x=dict(kind='tuple', value='ab'))), "'value' should be of type list"),
+    (dict(bytes=10**15), 'is not the file that was written'), (dict(bytes=-1), 'is not the file'), (dict(bytes='9'), "'bytes' should be of type int"), (dict(arrays='/etc/passwd'), 'is no file of arrays'), (dict(arrays='../x.safetensors'), 'is no file of arrays'), (dict(arrays='model.json'), 'is no file of arrays'), (dict(arrays=None), "'arrays' should be"),
+    (dict(arrays='model-0000000000000000.safetensors'), 'model-0000000000000000.safetensors is missing'), (dict(sha256='0'*64), 'is not the file'), (dict(sha256=0), "'sha256' should be of type str")], ids=str)
+def test_a_hostile_description_gives_one_sentence(tmp_path, about, why): assert why in refused(box(tmp_path, **about))
+
+CSR = dict(kind='csr', shape=[2, 3], sorted=True)
+
+@pytest.mark.parametrize('parts, shape, why', [(dict(indices=[0, 7]), [2, 3], 'no sparse matrix'), (dict(indices=[-1, 1]), [2, 3], 'no sparse matrix'), (dict(indptr=[0, 2, 1]), [2, 3], 'no sparse matrix'), (dict(indptr=[0, 1, 9]), [2, 3], 'no sparse matrix'), (dict(indptr=[1, 1, 2]), [2, 3], 'no sparse matrix'), (dict(), [-2, 3], 'no sparse matrix'),
+    (dict(), [2, 2**63], 'no sparse matrix'), (dict(), [10**12, 3], 'no sparse matrix'), (dict(), [2], 'no sparse matrix'), (dict(), ['2', 3], 'no sparse matrix'), (dict(), [2., 3], 'no sparse matrix'), (dict(data=[np.nan, 1.]), [2, 3], 'not finite'), (dict(data=[np.inf, 1.]), [2, 3], 'not finite'), (dict(data=[1.]), [2, 3], 'no sparse matrix'),
+    (dict(indices=[0., 1.]), [2, 3], 'no sparse matrix'), (dict(indices=np.int8([0, 1])), [2, 3], 'no sparse matrix'), (dict(indptr=[0, 2, 2], indices=[1, 0]), [2, 3], 'not in the order')], ids=str)
+def test_a_hostile_sparse_matrix_gives_one_sentence(tmp_path, parts, shape, why):
+    "Every number of it is looked at before compiled code follows it"
+    good = dict(data=np.ones(2), indices=np.int32([0, 1]), indptr=np.int32([0, 1, 2]))
+    for k, v in parts.items(): good[k] = np.asarray(v, None if hasattr(v, 'dtype') or isinstance(v[0], float) else np.int32)
+    Box([good['data'], good['indices'], good['indptr']]).save(tmp_path)
+    d = json.loads((tmp_path/'model.json').read_bytes())
+    from safetensors.numpy import load, save
+    data = save({f'x.{k}': v for k, v in good.items()})
+    arrays(tmp_path).write_bytes(data)
+    d.update(bytes=len(data), sha256=__import__('hashlib').sha256(data).hexdigest(), state={})
+    d['args'] = dict(x=dict(CSR, shape=shape, parts={k: dict(kind='array', dtype=str(v.dtype), shape=list(v.shape)) for k, v in good.items()}))
+    (tmp_path/'model.json').write_bytes(model_json(d))
+    assert why in refused(tmp_path)
+
+def signed(rest):
+    import hashlib
+    return b'{"format": 3, "check": "%s", ' % hashlib.sha256(rest).hexdigest().encode() + rest
+
+@pytest.mark.parametrize('text, why', [(signed(b'"a": NaN}'), 'no finite number'), (signed(b'"a": 1e999}'), 'no finite number'), (signed(b'"a": -Infinity}'), 'no finite number'), (signed(b'"a": ' + b'['*10**5 + b']'*10**5 + b'}'), 'nested too deeply'), (signed(b'"a": ' + b'9'*5000 + b'}'), 'digits'),
+    (signed(b'"a": "\xff"}'), 'decode'), (signed(b'}'), ''), (signed(b'"a": 1}'), "'arrays' is missing"), (b'{"format": 99, "check": "', 'its format 99 is of a newer version of recsys_course than this one'), (b'{"format": 2, "arrays": "x"}', 'its format 2 is older than format 3'), (b'{"format": -1, ', 'does not begin as save writes it'),
+    (b'', 'does not begin as save writes it'), (b'\0'*2000, 'does not begin as save writes it'), (b'{"format": 3, "check": "0"', 'is not what was written'), (b'{"format": 3, "check": "' + b'0'*64 + b'", "a": 1}', 'is not what was written')], ids=lambda o: str(o)[:40])
+def test_a_hostile_text_gives_one_sentence(tmp_path, text, why):
+    Popular().fit(log()).save(tmp_path)
+    (tmp_path/'model.json').write_bytes(text)
+    assert why in refused(tmp_path)
+
+def test_a_hundred_megabytes_of_brackets_are_refused_unread(tmp_path, peak_growth):
+    Popular().fit(log()).save(tmp_path)
+    (tmp_path/'model.json').write_bytes(b'{"format": 3, "check": "' + b'0'*64 + b'", "a": [' + b'[],'*(33*10**6) + b'[]]}')
+    why, grown = peak_growth(lambda: refused(tmp_path))
+    assert 'is larger than the' in why and grown < 150e6
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path):
+    if not hasattr(os, 'mkfifo'): pytest.skip('needs pipes of POSIX')
+    Popular().fit(log()).save(tmp_path)
+    name = arrays(tmp_path)
+    name.unlink()
+    os.mkfifo(name)
+    assert 'is missing' in refused(tmp_path)
+
+def test_an_error_of_a_check_is_one_sentence(tmp_path, monkeypatch):
+    Box().save(tmp_path)
+    for e, why in [(Damaged('the model saved in x is damaged: a tree is broken'), 'a tree is broken'), (ValueError('two\nlines'), 'two lines'), (KeyError('state'), "'state' is missing"), (AssertionError(), 'AssertionError'), (MemoryError(), 'more memory than there is'), (ValueError('x'*9999), 'and so on')]:
+        def bad(self): raise e
+        monkeypatch.setattr(Box, 'check_state', bad)
+        assert why in refused(tmp_path)
+
+# ---- A save that does not end
+
+def state_of(folder): return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.is_dir() else None
+
+def test_a_save_that_fails_at_any_call_leaves_the_old_model(tmp_path, monkeypatch):
+    "Each call to the system fails in its turn, as on a full disk; afterwards the folder holds the old model or the new one, and no rubbish"
+    import builtins, io
+    names = ['open', 'fsync', 'replace', 'fdopen', 'unlink', 'mkdir', 'close']
+    for k in range(60):
+        folder = tmp_path/f'm{k}'
+        Box(1).save(folder)
+        count = [0]
+        def failing(real):
+            def call(*args, **kwargs):
+                count[0] += 1
+                if count[0] == k + 1: raise OSError(28, 'No space left on device')
+                return real(*args, **kwargs)
+            return call
+        with monkeypatch.context() as m:
+            for name in names: m.setattr(os, name, failing(getattr(os, name)))
+            try: Box(2).save(folder); failed = False
+            except OSError as e: failed = e.errno == 28
+        assert Saveable.load(folder).x in (1, 2) and (failed or Saveable.load(folder).x == 2), k
+        if count[0] <= k: break
+        Box(3).save(folder)
+        assert Saveable.load(folder).x == 3
+    assert k > 6
+
+def test_a_full_disk_leaves_the_old_model_and_nothing_else(tmp_path, monkeypatch):
+    Box(1).save(tmp_path)
+    before = state_of(tmp_path)
+    class Full:
+        def __init__(self, fd): self.fd = fd
+        def __enter__(self): return self
+        def __exit__(self, *args): os.close(self.fd)
+        def write(self, data): os.write(self.fd, data[:10]); raise OSError(28, 'No space left on device')
+    with monkeypatch.context() as m:
+        m.setattr(os, 'fdopen', lambda fd, mode: Full(fd))
+        with pytest.raises(OSError, match='No space left'): Box(2).save(tmp_path)
+    assert state_of(tmp_path) == before
+
+def test_an_interrupt_just_after_the_swap_keeps_the_new_model(tmp_path, monkeypatch):
+    Box(1).save(tmp_path)
+    real = os.replace
+    def late(a, b):
+        real(a, b)
+        raise KeyboardInterrupt
+    with monkeypatch.context() as m:
+        m.setattr(os, 'replace', late)
+        with pytest.raises(KeyboardInterrupt): Box(2).save(tmp_path)
+    assert Saveable.load(tmp_path).x == 2
+
+every_kill = '''
+import os, sys
+from recsys_course.core import Saveable
+class Box(Saveable):
+    def __init__(self, x): self.x = x
+folder, n = sys.argv[1], 0
+for n in range(200):
+    Box(1).save(folder)
+    pid = os.fork()
+    if not pid:
+        left = [n]
+        def hook(event, args):
+            if event.split('.')[0] not in ('open', 'os'): return
+            left[0] -= 1
+            if left[0] == -1: os.kill(os.getpid(), 9)
+        sys.addaudithook(hook)
+        Box(2).save(folder)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert Saveable.load(folder).x in ((1, 2) if status else (2,)), n
+    if not status: break
+print(n)
+'''
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='fork')
+def test_killed_between_any_two_calls_to_the_system(tmp_path):
+    "A child is killed before each file it opens, renames or removes, in turn"
+    res = subprocess.run([sys.executable, '-c', every_kill, str(tmp_path)], cwd=os.path.dirname(__file__), capture_output=True, text=True, timeout=120)
+    assert res.returncode == 0 and int(res.stdout) >= 6, res.stderr
+
+crowd = '''
+import sys, time
+import numpy as np
+from recsys_course.core import Saveable
+class Box(Saveable):
+    def __init__(self, x): self.x = x
+folder, what, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for k in range(n):
+    if what: Box(np.full(1000, float(what))).save(folder)
+    else: assert len(set(Saveable.load(folder).x)) == 1
+'''
+
+def test_processes_that_read_and_write_at_once(tmp_path):
+    "Two writers and a reader: 200 loads, each of a whole model, and no save fails"
+    Box(np.full(1000, 1.)).save(tmp_path)
+    ps = [subprocess.Popen([sys.executable, '-c', crowd, str(tmp_path), str(what), str(n)], cwd=os.path.dirname(__file__), stderr=subprocess.PIPE, text=True) for what, n in ((1, 70), (2, 70), (0, 200))]
+    for p in ps: assert p.wait(120) == 0, p.stderr.read()
+    assert Saveable.load(tmp_path).x[0] in (1, 2)
+
+# ---- Places that are not ours
+
+def test_a_path_that_is_a_file(tmp_path):
+    (tmp_path/'m').write_text('mine')
+    with pytest.raises(FileExistsError, match='is a file: a model needs a folder'): Box().save(tmp_path/'m')
+    assert (tmp_path/'m').read_text() == 'mine'
+
+@pytest.mark.parametrize('text', ['{"name": "my app"}', '[]', 'hello', ' {"format": 3'])
+def test_a_description_of_somebody_else_is_not_replaced(tmp_path, text):
+    (tmp_path/'model.json').write_text(text)
+    with pytest.raises(FileExistsError, match='was not written by this library'): Box().save(tmp_path)
+    assert state_of(tmp_path) == {'model.json': text.encode()}
+
+def test_files_with_names_like_ours_stay(tmp_path):
+    "Such as the shards of other people's models, however old"
+    for name in ('model-00001-of-00002.safetensors', 'model-1.safetensors', '.model-x.json', 'model-0123456789abcdef.safetensors.bak'):
+        (tmp_path/name).write_text('keep')
+        os.utime(tmp_path/name, (0, 0))
+    for k in range(3): Box(k).save(tmp_path)
+    assert sum(v == b'keep' for v in state_of(tmp_path).values()) == 4
+
+def test_a_description_cannot_have_other_files_removed(tmp_path):
+    "The file of arrays that a forged description names is not removed by the next save"
+    (tmp_path/'thesis.txt').write_text('keep')
+    (tmp_path/'model.json').write_bytes(model_json(dict(arrays='thesis.txt')))
+    Box().save(tmp_path)
+    assert (tmp_path/'thesis.txt').read_text() == 'keep'
+
+def test_old_rubbish_goes_and_new_stays(tmp_path):
+    Box(1).save(tmp_path)
+    for name, age in (('model-0123456789abcdef.safetensors', 7200), ('.model-0123456789abcdef.json', 7200), ('model-0123456789abcdee.safetensors', 60)):
+        (tmp_path/name).write_text('x')
+        os.utime(tmp_path/name, (__import__('time').time() - age,)*2)
+    Box(2).save(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir())[0] == 'model-0123456789abcdee.safetensors' and len(list(tmp_path.iterdir())) == 3
+
+@pytest.mark.skipif(os.name == 'nt', reason='symbolic links')
+def test_planted_links_are_never_followed_for_writing(tmp_path):
+    (tmp_path/'secret').write_text('mine')
+    folder = tmp_path/'m'
+    Box(1).save(folder)
+    arrays_file = arrays(folder)
+    arrays_file.unlink()
+    arrays_file.symlink_to(tmp_path/'secret')
+    (folder/'.model-0123456789abcdef.json').symlink_to(tmp_path/'secret')
+    Box(2).save(folder)
+    assert (tmp_path/'secret').read_text() == 'mine' and Saveable.load(folder).x == 2
+
+def test_saving_and_loading_are_logged(tmp_path, caplog):
+    caplog.set_level('INFO', logger='recsys_course.core')
+    Box().save(tmp_path)
+    Saveable.load(tmp_path)
+    assert [r.getMessage() for r in caplog.records] == [f'saved Box in {tmp_path}', f'loaded Box from {tmp_path}'] and {r.name for r in caplog.records} == {'recsys_course.core'}
+
+# ---- Importing, threads, compiled code
+
+def python(code, *flags, timeout=120, **env):
+    res = subprocess.run([sys.executable, *flags, '-c', code], capture_output=True, text=True, timeout=timeout, cwd=os.path.dirname(__file__), env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
+    assert res.returncode == 0, res.stderr[-500:]
+    return res.stdout.strip()
+
+read_only = '''
+import os, tempfile
+allowed, real = {allowed!r}, tempfile.TemporaryFile
+def limited(*args, dir=None, **kwargs):
+    if not any(str(dir).startswith(o) for o in allowed): raise PermissionError(13, 'read-only', str(dir))
+    return real(*args, dir=dir, **kwargs)
+tempfile.TemporaryFile = limited
+def temporary():
+    if not allowed: raise FileNotFoundError(2, 'No usable temporary directory found')
+    return allowed[0]
+tempfile.gettempdir = temporary
+import numpy as np
+from recsys_course import core
+assert core.top_rows(np.float32([[1, 2]]), 1).tolist() == [[1]]
+print(sum(core._top_by_walk.stats.cache_misses.values()))
+'''
+
+def test_importing_where_nothing_but_temporary_files_can_be_written(tmp_path):
+    "As user nobody in a read-only image; a second process finds the compiled code in the temporary folder"
+    code = read_only.format(allowed=[str(tmp_path)])
+    assert python(code) == '1' and python(code) == '0'
+    assert [p.stat().st_mode & 0o77 for p in tmp_path.iterdir()] == [0]          # nobody else may write there: compiled code is run
+
+def test_importing_where_nothing_can_be_written(): python(read_only.format(allowed=[]))
+
+@pytest.mark.parametrize('value', ['0', '-1', 'many', ''])
+def test_importing_with_no_number_of_threads(value):
+    assert python('import warnings; warnings.simplefilter("ignore"); import recsys_course.core; print("ok")', NUMBA_NUM_THREADS=value) == 'ok'
+
+def test_importing_without_docstrings(): assert python('import recsys_course.core; print("ok")', '-OO') == 'ok'
+
+compiled = '''
+import gc, warnings
+warnings.simplefilter('ignore')
+import test_saved as T
+T.every_object()
+from recsys_course import core, hashing
+core.top_rows(core.np.ones((2, 5), 'f4'), 2)
+hashing.hash_bucket([1, 2], 5)
+from numba.core.dispatcher import Dispatcher
+kernels = [o for o in gc.get_objects() if isinstance(o, Dispatcher) and o.py_func.__module__.startswith('recsys_course')]
+used = [o for o in kernels if o.stats.cache_hits or o.stats.cache_misses]
+print(len(used), *[o.py_func.__name__ for o in kernels if o.stats.cache_misses])
+'''
+
+@pytest.mark.skipif(not os.environ.get('CI') and not os.environ.get('RECSYS_COURSE_SLOW'), reason='fits every model twice: set RECSYS_COURSE_SLOW')
+def test_a_second_process_never_compiles():
+    python(compiled, timeout=600)
+    n, *anew = python(compiled, timeout=600).split()
+    assert int(n) >= 15 and not anew
+
+def test_every_kernel_is_cached():
+    "Numba keeps the code of each compiled function of the library"
+    for path in sorted(core.Path(core.__file__).parent.glob('*.py')):
+        marks = [l for l in path.read_text(encoding='utf-8').splitlines() if l.startswith(('@njit', '@jit', '@vectorize', '@guvectorize'))]
+        assert all('cache=True' in l for l in marks), path.name
+
+forks = '''
+import os, signal, sys, threading, warnings
+warnings.simplefilter('ignore')
+import torch
+from recsys_course.core import openmp_threads, progress, run_threads
+def work():
+    torch.set_num_threads(openmp_threads(2))
+    assert run_threads(lambda a: a*2, [(1,), (2,), (3,)], 2) == [2, 4, 6] and list(progress(range(3))) == [0, 1, 2]
+    (torch.ones(1000, 1000)*2 + 1).relu().sum()
+work()
+stop = threading.Event()
+def spin():
+    while not stop.is_set(): run_threads(abs, [(1,), (2,)], 2); list(progress(range(2)))
+threads = [threading.Thread(target=spin) for _ in range(2)]
+for t in threads: t.start()
+for _ in range(5):
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        work()
+        assert openmp_threads(8) == 1
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+for t in threads: t.join()
+print('ok')
+'''
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='fork')
+def test_a_forked_child_does_not_hang(): assert python(forks, OMP_NUM_THREADS='2') == 'ok'
+
+def test_no_thread_watches_where_nobody_does():
+    before = threading.active_count()
+    assert list(core.progress(range(3))) == [0, 1, 2] and threading.active_count() == before

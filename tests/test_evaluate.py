@@ -1,11 +1,15 @@
 "The metrics against the libraries they come from, by hand and by brute force, on random data; intervals; memory; bad input"
-import inspect,tracemalloc
+import inspect,tracemalloc,warnings
+from decimal import Decimal
+from functools import partial
+from itertools import product
 
 import numpy as np, pandas as pd, pytest
 from hypothesis import given,settings,strategies as st
 from recsys_course.data import Interactions
-from recsys_course.evaluate import compare,cross_validate,cut_folds,item_features,ranking_metrics,rating_metrics
-from recsys_course.recommender import Bias,Popular,Recommender
+from recsys_course.evaluate import (compare,cross_validate,cut_folds,draw_settings,item_features,liked_threshold,ranking_metrics,rating_metrics,
+                                    tune)
+from recsys_course.recommender import Bias,ItemKNN,Popular,Recommender
 
 
 class Scores(Recommender):
@@ -113,7 +117,7 @@ ACCURACY = ('precision','recall','hit_rate','map','mrr','ndcg')
 def judged(shown, liked, k, metrics=ACCURACY, variant=None):
     "Figures of one list by `ranking_metrics`: `liked` {item: rating}"
     items = pd.DataFrame(index=range(1, 13))
-    train = Interactions.from_df(pd.DataFrame(dict(user=['other'], item=[12], rating=[5.])), item_info=items, user_info=pd.DataFrame(index=['me']))
+    train = Interactions.from_df(pd.DataFrame(dict(user=['other'], item=[12], rating=[5.])), item_info=items, user_info=pd.DataFrame(index=['other','me']))
     df = pd.DataFrame(dict(user='me', item=list(liked), rating=list(map(float, liked.values()))))
     test = Interactions.from_df(df, item_info=items, user_info=pd.DataFrame(index=['other','me']))
     recs = pd.DataFrame(dict(user='me', item=np.array(shown, int), rank=np.arange(1, len(shown)+1)))
@@ -195,8 +199,9 @@ def test_beyond_accuracy():
     assert got.novelty == pytest.approx(np.mean([[-np.log2(max(count.get(i, 0), 1)/n_users) for i in l] for l in lists]))
     def cos(a, b):
         a,b = features.loc[a].to_numpy(float),features.loc[b].to_numpy(float)
-        return a @ b/max(np.linalg.norm(a)*np.linalg.norm(b), 1e-12)
-    assert got.diversity == pytest.approx(np.mean([np.mean([1 - cos(a, b) for x,a in enumerate(l) for b in l[:x]]) for l in lists]))
+        return a @ b/np.linalg.norm(a)/np.linalg.norm(b)
+    known = lists.map(lambda l: [i for i in l if features.loc[i].any()])
+    assert got.diversity == pytest.approx(np.mean([np.mean([1 - cos(a, b) for x,a in enumerate(l) for b in l[:x]]) for l in known]))
     profile = train.df.groupby('user')['item'].agg(lambda o: np.mean([count[i] for i in o])).reindex(lists.index)
     shown = lists.map(lambda o: np.mean([count.get(i, 0) for i in o]))
     assert got.popularity_lift == pytest.approx(shown.mean()/profile.mean() - 1)
@@ -212,7 +217,7 @@ def test_items_without_genres_are_like_nothing(dtype):
         assert not F[a].any()
         for b in range(7): assert F[a]@F[b] == 0
 
-@pytest.mark.parametrize('genres,want', [(['', '', '', ''], 'has none'), (['x', 'x', '', ''], 1 - 1/6), (['x', 'y', '', ''], 1)])
+@pytest.mark.parametrize('genres,want', [(['', '', '', ''], 'has none'), (['x', 'x', '', ''], 0), (['x', 'x', 'y', ''], 2/3), (['x', 'y', '', ''], 1)])
 def test_diversity_of_genres(genres, want):
     "One list of four items"
     info = pd.DataFrame(dict(genres=genres), index=list('pqrs'))
@@ -357,12 +362,15 @@ def test_compare():
 
 def test_cross_validate():
     train,test,_ = random_data(14)
-    t = cross_validate(Bias, [(train, test), (test, train)], k=5, metrics=('rmse','ndcg'), n_boot=50)
-    assert t.fold.unique().tolist() == [1, 2, 'mean']
-    v = t.pivot(index='metric', columns='fold', values='value')
+    pairs = [(train, test), (test, train)]
+    t = cross_validate(Bias, pairs, k=5, metrics=('rmse','ndcg'), n_boot=50, by_fold=True)
+    assert t.fold.unique().tolist() == [1, 2, 'mean'] and t.model.unique().tolist() == ['popular','Bias']
+    v = t[t.model == 'Bias'].pivot(index='metric', columns='fold', values='value')
     np.testing.assert_allclose(v['mean'], (v[1] + v[2])/2)
     assert v[1]['rmse'] == pytest.approx(rating_metrics(Bias().fit(train), test).value[0])
-    assert cross_validate(Bias, train, n_folds=3, n_boot=0).fold.unique().tolist() == [1, 2, 3, 'mean']
+    table = cross_validate(Bias, pairs, k=5, metrics=('rmse','ndcg'), n_boot=50)
+    assert table.value.loc['Bias','rmse'] == v['mean']['rmse'] and table.value.loc['Bias','ndcg'] == v['mean']['ndcg']
+    assert cross_validate(Bias, train, n_folds=3, n_boot=0, by_fold=True).fold.unique().tolist() == [1, 2, 3, 'mean']
     with pytest.raises(ValueError, match='folds is empty'): cross_validate(Bias, [])
 
 def test_same_arguments_everywhere():
@@ -371,14 +379,14 @@ def test_same_arguments_everywhere():
     for f in (ranking_metrics, compare, cross_validate):
         params = inspect.signature(f).parameters
         assert not [p for p in params.values() if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-        rest[f] = {n: p.default for n,p in params.items() if n not in ('models','make','folds','model','train','test','baseline','n_folds','apart','per_user','metrics')}
+        rest[f] = {n: p.default for n,p in params.items() if n not in ('models','make','folds','model','train','test','baseline','n_folds','by_fold','apart','per_user','metrics')}
     assert list(rest[compare].items()) == list(rest[cross_validate].items())
     assert list(rest[ranking_metrics]) == list(rest[compare])
     how = dict(relevant=3, exclude_seen=False, n_candidates=10, variant={'ndcg':'linear'}, features=np.ones((80, 2)), metrics=('ndcg','diversity'), n_boot=0)
     train,test,model = random_data(21)
     fixed = ranking_metrics(model, test, k=5, **how).set_index('metric').value
-    table,folds = compare({'m': model}, train, test, k=5, **how),cross_validate(lambda: model, [(train, test)], k=5, **how).set_index(['fold','metric']).value
-    for m in ('ndcg','diversity'): assert table[m,'value']['m'] == folds[1,m] == fixed[m]
+    table,folds = compare({'m': model}, train, test, k=5, **how),cross_validate({'m': lambda: model}, [(train, test)], k=5, **how).value.loc['m']
+    for m in ('ndcg','diversity'): assert table[m,'value']['m'] == folds[m] == fixed[m]
 
 def test_columns_come_in_the_order_asked():
     train,test,model = random_data(22)
@@ -400,7 +408,7 @@ def test_mean_of_folds_by_drawing():
     _,_,model = random_data(24)
     inter = random_data(24)[0]
     folds = cut_folds(inter, 3, seed=0)
-    t = cross_validate(lambda: model, folds, k=5, metrics='ndcg', n_boot=50, seed=6).set_index('fold').loc['mean']
+    t = cross_validate({'m': lambda: model}, folds, k=5, metrics='ndcg', n_boot=50, seed=6).ndcg.loc['m']
     own = [ranking_metrics(model.fit(train), test, k=5, metrics='ndcg', per_user=True)['ndcg@5'] for train,test in folds]
     own = [o.reindex(['#na#', *inter.users.ids]).to_numpy() for o in own]
     draws = np.random.default_rng(6).integers(len(own[0]), size=(50, len(own[0])))
@@ -431,6 +439,405 @@ def test_tables_have_no_candidates():
 def test_not_fitted():
     _,test,_ = random_data(15)
     with pytest.raises(RuntimeError, match='fit'): ranking_metrics(Bias(), test)
+
+
+# --- lists from elsewhere: only what is a place is taken for one
+
+def lists_of(seed=1, k=5):
+    train,test,model = random_data(seed)
+    return train, test, model.recommend(test.users.ids, k=k)
+
+def ndcg_of(recs, test, train, k=3): return ranking_metrics(recs, test, train, k=k, metrics='ndcg', n_boot=0).value[0]
+
+class Elsewhere:
+    "A table of another library, which knows how to become one of pandas"
+    def __init__(self, df): self.df = df
+    def to_pandas(self): return self.df
+
+by_score = lambda d: d.groupby('user').score.rank(ascending=False, method='first')
+@pytest.mark.parametrize('rank', ['int8','uint64','float32','float64','Int64','Float64','object','category',str,by_score,lambda d: d['rank'].map(Decimal)])
+def test_ranks_that_are_places(rank):
+    train,test,recs = lists_of()
+    other = recs.assign(rank=rank(recs) if callable(rank) and rank is not str else recs['rank'].astype(rank))
+    want = ndcg_of(recs, test, train)
+    for table in (other, other.sample(frac=1, random_state=0), Elsewhere(other)): assert ndcg_of(table, test, train) == want
+
+@pytest.mark.parametrize('shift,shown', [(lambda r: r - 1, '0'), (lambda r: -r, '-1'), (lambda r: r + .5, '1.5'), (lambda r: r.where(r != 2), 'nan'), (lambda r: r.astype('Int64').where(r != 2), '<NA>'), (lambda r: r.astype(float).where(r != 3, np.inf), 'inf'),
+    (lambda r: r.astype(str).where(r != 2, 'two'), 'two'), (lambda r: r.astype(object).where(r != 2, None), 'None'), (lambda r: r == 2, 'False'), (lambda r: pd.to_datetime(r), '1970'), (lambda r: r*0 + 1e-9, '1e-09')])
+def test_ranks_that_are_no_numbers_of_places(shift, shown):
+    train,test,recs = lists_of()
+    with pytest.raises(ValueError, match=f'holds rank {shown}.*ranks count from 1 in whole numbers'): ndcg_of(recs.assign(rank=shift(recs['rank'])), test, train)
+
+@pytest.mark.parametrize('shift', [lambda r: r + 1, lambda r: r.where(r < 3, r + 1), lambda r: r*0 + 1, lambda r: r.where(r != 2, 1), lambda r: r*10**15, lambda r: pd.Series(np.arange(1, len(r)+1)), lambda r: r.astype(float).where(r != 5, 1e300)])
+def test_ranks_that_leave_places_open_or_share_them(shift):
+    train,test,recs = lists_of()
+    with pytest.raises(ValueError, match='has 5 items but no place'): ndcg_of(recs.assign(rank=shift(recs['rank'])), test, train)
+
+@pytest.mark.parametrize('make,error,message', [
+    (lambda r: r.set_index('user'), ValueError, 'one column each'), (lambda r: r.rename(columns={'item':'movie'}), ValueError, 'movie'), (lambda r: r[:0], ValueError, 'no rows'),
+    (lambda r: pd.concat([r, r[['rank']]], axis=1), ValueError, 'one column each'), (lambda r: r.groupby('user', as_index=False).agg(item=('item', list), rank=('rank', 'min')), ValueError, 'explode'),
+    (lambda r: {'u001': ['i001']}, TypeError, 'a dict gives no lists'), (lambda r: None, TypeError, 'NoneType'), (lambda r: 'ALS', TypeError, 'a str'), (lambda r: Popular, TypeError, 'Popular is a class'),
+    (lambda r: Popular(), RuntimeError, 'not fitted'), (lambda r: r.assign(item='x'), KeyError, "'x'"), (lambda r: r.assign(user='x'), KeyError, "'x'")])
+def test_what_is_no_table_of_lists(make, error, message):
+    train,test,recs = lists_of()
+    with pytest.raises(error, match=message): ndcg_of(make(recs), test, train)
+
+def test_lists_with_the_worst_first_and_users_without_a_list_are_told():
+    train,test,recs = lists_of()
+    with pytest.warns(UserWarning, match='score rises with the rank'): ndcg_of(recs.assign(rank=6 - recs['rank']), test, train)
+    some = recs[recs.user != test.df.user.iloc[0]]
+    with pytest.warns(UserWarning, match='no list for 1 of'): ndcg_of(some, test, train)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ndcg_of(recs, test, train)
+
+@settings(max_examples=25, deadline=None)
+@given(st.dictionaries(st.sampled_from(list('abcd')), st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=6), min_size=4), st.sets(st.tuples(st.sampled_from(list('abcd')), st.integers(1, 9)), min_size=1), st.integers(1, 6), st.randoms(use_true_random=False))
+def test_any_table_of_lists(shown, liked, k, random):
+    "However its rows are ordered and its ranks are typed; and refused as soon as one rank is another one"
+    info = dict(item_info=pd.DataFrame(index=range(1, 10)), user_info=pd.DataFrame(index=list('abcde')))
+    test = Interactions.from_df(pd.DataFrame(sorted(liked), columns=['user','item']).assign(rating=5.), **info)
+    train = Interactions.from_df(pd.DataFrame(dict(user=['e'], item=[9], rating=[1.])), **info)
+    rows = [(u, i, j) for u,l in shown.items() for j,i in enumerate(l, 1)]
+    rows += [('e', i, i) for i in range(1, 9)]                       # so that no list counts as cut off
+    random.shuffle(rows)
+    recs = pd.DataFrame(rows, columns=['user','item','rank']).astype({'rank': random.choice(['int8','float32','Int64','object','str'])})
+    got = ranking_metrics(recs, test, train, k=k, metrics=('recall','mrr'), relevant=5, n_boot=0).set_index('metric').value
+    of = {u: {i for v,i in liked if v == u} for u in {u for u,_ in liked}}
+    assert got.recall == pytest.approx(np.mean([len(l & set(shown[u][:k]))/len(l) for u,l in of.items()]))
+    assert got.mrr == pytest.approx(np.mean([max([1/j for j,i in enumerate(shown[u][:k], 1) if i in l], default=0) for u,l in of.items()]))
+    at,other = random.randrange(len(rows)),random.choice([0, -3, 1.5, 99])
+    bad = [other if j == at else r for j,(_,_,r) in enumerate(rows)]
+    with pytest.raises(ValueError, match='rank'): ranking_metrics(recs.assign(rank=bad), test, train, k=k, metrics='recall', relevant=5, n_boot=0)
+
+
+# --- features are joined to the items that they are about
+
+def with_features(seed=5, **kwargs):
+    train,test,model = random_data(seed, **kwargs)
+    table = pd.DataFrame(np.random.default_rng(0).random((80, 4)), index=train.items.ids)
+    return table, lambda f: ranking_metrics(model, test, k=5, metrics='diversity', features=f, n_boot=0).value[0]
+
+@pytest.mark.parametrize('form', [lambda F: F.sample(frac=1, random_state=1), lambda F: F.to_numpy(), lambda F: F.to_numpy().tolist(), lambda F: F.rename_axis('item').reset_index(), lambda F: F.astype(object), lambda F: F.astype('Float64'),
+    Elsewhere, lambda F: pd.concat([F, F.set_axis('x' + F.index)]), lambda F: -F, lambda F: __import__('scipy.sparse').sparse.csr_matrix(F.to_numpy())])
+def test_forms_of_features(form):
+    F,diversity = with_features()
+    assert diversity(form(F)) == pytest.approx(diversity(F))
+
+@pytest.mark.parametrize('form,message', [
+    (lambda F: F.set_axis('x' + F.index), "called \\['xi000'"), (lambda F: F.reset_index(drop=True), "called \\[0, 1, 2\\].*set_index\\('item'\\)"), (lambda F: F.rename_axis('movie').reset_index(), 'set_index'), (lambda F: F.set_axis(np.arange(80.)), 'called'),
+    (lambda F: pd.concat([F, F]), 'several rows for item i000'), (lambda F: F.mask(F > .9), 'are no numbers'), (lambda F: F.mask(F > .9, np.inf), 'are no numbers'), (lambda F: F.mask(F > .9).to_numpy(), 'are no numbers'), (lambda F: F[:0], 'called'),
+    (lambda F: F[[]], 'no columns'), (lambda F: F*0, '0 for every item'), (lambda F: F[0].to_numpy(), 'shape \\(80,\\)'), (lambda F: F.to_dict(), 'pass numbers'), (lambda F: 'genres', 'pass numbers'), (lambda F: F.to_numpy()[:7], '7 rows of features')])
+def test_features_that_cannot_be_joined(form, message):
+    F,diversity = with_features()
+    with pytest.raises(ValueError, match=message): diversity(form(F))
+
+def test_a_numbered_table_is_not_taken_for_item_numbers():
+    "Rows 0, 1, 2, ... of a csv beside items 1, 2, 3, ...: each item would get its neighbour's features"
+    train,test,model = random_data(5)
+    number = lambda inter: inter.df.assign(item=inter.df['item'].str[1:].astype(int) + 1)
+    info = pd.DataFrame(index=range(1, 81))
+    train,test = (Interactions.from_df(number(o), item_info=info) for o in (train, test))
+    csv = pd.DataFrame(np.random.default_rng(0).random((80, 4)))
+    diversity = lambda f: ranking_metrics(Popular().fit(train), test, train, k=5, metrics='diversity', features=f, n_boot=0).value[0]
+    with pytest.raises(ValueError, match='set_index'): diversity(csv)
+    assert diversity(csv.assign(item=range(1, 81))) == diversity(csv.set_axis(range(1, 81))) == diversity(csv.set_axis(np.arange(1., 81)))
+    with pytest.warns(UserWarning, match='features for 40 of 80 items'): diversity(csv.set_axis(range(1, 81))[:40])
+
+def test_features_in_words():
+    train,test,model = random_data(5)
+    genres = pd.Series(np.random.default_rng(0).choice(['A','B','A|C'], 80), train.items.ids, name='genres')
+    flags = pd.DataFrame({w: genres.str.contains(w).astype(float) for w in 'ABC'})
+    diversity = lambda f: ranking_metrics(model, test, k=5, metrics='diversity', features=f, n_boot=0).value[0]
+    assert diversity(genres) == pytest.approx(diversity(flags)) == pytest.approx(diversity(genres.to_frame()))
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=6, max_size=6), st.permutations(range(1, 7)), st.integers(1, 6))
+def test_diversity_counts_pairs_of_known_items(rows, order, k):
+    F = np.array(rows, float)
+    if not F.any(): return
+    inter = Interactions.from_df(pd.DataFrame(dict(user='u', item=range(1, 7), rating=[1.,2,3,4,5,5])))
+    recs = pd.DataFrame(dict(user='u', item=order, rank=range(1, 7)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        got = ranking_metrics(recs, inter, inter, k=k, metrics='diversity', features=F, n_boot=0, exclude_seen=False).value[0]
+    known = [F[i-1]/np.linalg.norm(F[i-1]) for i in order[:k] if F[i-1].any()]
+    pairs = [1 - a @ b for j,a in enumerate(known) for b in known[:j]]
+    assert got == pytest.approx(np.mean(pairs)) if pairs else np.isnan(got)
+
+
+# --- what counts as liked, and what was seen before
+
+def one_row_each(*ratings): return Interactions.from_df(pd.DataFrame(dict(user=1, item=range(len(ratings)), rating=ratings)))
+
+@pytest.mark.parametrize('ratings,want', [((1,2,3,4,5), 4), ((.5,5), 3.875), ((0,1), .75), ((1,1,1), None), ((0,0), None), ((0,100), 75), ((-1,1), .5), ((1,10), 7.75), ((.2,1.), .8), ((3,), None)])
+def test_liked_threshold(ratings, want): assert liked_threshold(one_row_each(*ratings)) == want
+
+def test_the_scale_is_that_of_train_too():
+    train,test,model = random_data(2)
+    middle = test.take(((test.df.rating > 1) & (test.df.rating < 5)).to_numpy())
+    t = ranking_metrics(model, middle, k=5, n_boot=0)
+    assert t.attrs['relevant'] == 4 and t.n_rows[0] == (middle.df.rating == 4).sum()
+    assert ranking_metrics(model, test, relevant=2, n_boot=0).attrs['relevant'] == 2
+    assert compare(Bias, train, middle, n_boot=0).attrs['relevant'] == 4
+    clicks = Interactions.from_df(test.df.assign(rating=1.), item_info=pd.DataFrame(index=train.items.ids), user_info=pd.DataFrame(index=train.users.ids))
+    assert ranking_metrics(Popular().fit(clicks), clicks, exclude_seen=False, n_boot=0).n_rows[0] == len(test)
+
+@pytest.mark.parametrize('scale,shift', [(.2,0), (1,-1), (2,0), (20,0), (.25,-.25), (1,100), (.5,0)])
+def test_figures_do_not_depend_on_the_scale(scale, shift):
+    "4 of 5 stars, 8 of 10 and 80 of 100 are the same: least of all rows that count"
+    train,test,model = random_data(3)
+    info = dict(item_info=pd.DataFrame(index=train.items.ids), user_info=pd.DataFrame(index=train.users.ids))
+    other = [Interactions.from_df(o.df.assign(rating=o.df.rating*scale + shift), **info) for o in (train, test)]
+    want = ranking_metrics(Popular().fit(train), test, k=5, n_boot=0)
+    assert ranking_metrics(Popular().fit(other[0]), other[1], k=5, n_boot=0).equals(want)
+    assert ranking_metrics(Popular().fit(other[0]), other[1], k=5, n_boot=0, relevant=np.float64(4*scale + shift)).equals(want)
+
+def test_a_threshold_that_leaves_next_to_nothing_is_told():
+    train,test,model = random_data(4)
+    plays = test.df.assign(rating=np.where(np.arange(len(test)) == 0, 5000, test.df.rating))
+    plays = Interactions.from_df(plays, item_info=pd.DataFrame(index=train.items.ids), user_info=pd.DataFrame(index=train.users.ids))
+    with pytest.warns(UserWarning, match='only 1 of .* rows of test are rated'): ranking_metrics(model, plays, n_boot=0)
+
+def repeated(seed):
+    "Events of which many come again in test"
+    rng = np.random.default_rng(seed)
+    df = pd.DataFrame(dict(user=rng.integers(0, 12, 200), item=rng.integers(1, 25, 200), timestamp=range(200)))
+    inter = Interactions.from_df(df, rating=None, duplicates='keep')
+    return inter.take(np.arange(200) < 120), inter.take(np.arange(200) >= 120)
+
+@pytest.mark.filterwarnings('ignore:.*also in train')
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('exclude_seen', [True, False])
+def test_all_candidates_is_full_ranking_when_events_come_again(seed, exclude_seen):
+    train,test = repeated(seed)
+    model = Scores(np.random.default_rng(seed).random((len(train.users), len(train.items)), np.float32)).fit(train)
+    how = dict(k=(3,8), exclude_seen=exclude_seen, metrics=('recall','ndcg','mrr'))
+    assert value(model, test, n_candidates=10**9, **how).equals(value(model, test, **how))
+
+def test_likes_that_cannot_be_shown_are_told():
+    train,test = repeated(0)
+    again = len(set(zip(test.df.user, test.df['item'])) & set(zip(train.df.user, train.df['item'])))
+    with pytest.warns(UserWarning, match=f'{again} of .* likes in test are also in train'): ranking_metrics(Popular().fit(train), test, n_boot=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        ranking_metrics(Popular().fit(train), test, exclude_seen=False, n_boot=0)
+
+
+# --- models that fail, and numbers that are none
+
+class NoNumber(Recommender):
+    "One item has a score that is none"
+    def __init__(self, value=np.nan): self.value = value
+    def scores(self, user_codes):
+        s = np.tile(np.arange(len(self.items), dtype=np.float32), (len(user_codes), 1))
+        s[:,5] = self.value
+        return s
+    def predict_codes(self, u, i): return np.where(i == 5, self.value, 3.)
+class FailsToFit(Popular):
+    def fit(self, train): raise RuntimeError('no luck\nat all')
+class FailsToRecommend(Popular):
+    def recommend(self, *args, **kwargs): raise KeyError('x')
+class FromZero(Popular):
+    def recommend(self, *args, **kwargs): return super().recommend(*args, **kwargs).assign(rank=lambda d: d['rank'] - 1)
+class Nothing(Popular):
+    def recommend(self, *args, **kwargs): return super().recommend(*args, **kwargs)[:0]
+class NoTable(Popular):
+    def recommend(self, *args, **kwargs): return None
+class Column(Bias):
+    def predict(self, users, items): return super().predict(users, items)[:,None]
+
+failing = dict(nan=(NoNumber, 'the score nan for user'), inf=(partial(NoNumber, np.inf), 'the score inf'), fit=(FailsToFit, 'RuntimeError: no luck at all'), recommend=(FailsToRecommend, "KeyError: 'x'"), zero=(FromZero, 'ranks count from 1'), nothing=(Nothing, 'no rows'),
+    none=(NoTable, 'not a NoneType'), column=(Column(), r'shape \(\d+, 1\)'), maker=(lambda: 3, 'no model'), raises=(lambda: 1/0, 'division by zero'), arguments=(Scores, "missing 1 required"))
+
+@pytest.mark.parametrize('name', failing)
+@pytest.mark.parametrize('judge', ['compare', 'cross_validate'])
+def test_one_model_that_fails_is_a_row(name, judge):
+    train,test,_ = random_data(1)
+    model,message = failing[name]
+    run = lambda models: compare(models, train, test, k=5, metrics=('mae','ndcg'), n_boot=20) if judge == 'compare' else cross_validate(models, [(train, test)], k=5, metrics=('mae','ndcg'), n_boot=20)
+    alone = run({'bias': Bias()})
+    with pytest.warns(UserWarning, match=f"'{name}' failed and has no figures"): t = run({name: model, 'bias': Bias()})
+    assert t.index.tolist() == ['popular', name, 'bias'] and t.value.loc[name].isna().all()
+    pd.testing.assert_frame_equal(t.value.drop(name), alone.value)
+    pd.testing.assert_frame_equal(t.ndcg.drop(name), alone.ndcg)
+    import re
+    assert re.search(message, t['error'][name]) and '\n' not in t['error'][name] and t['error']['bias'] == ''
+    assert name in repr(t) and 'Error' in repr(t)
+
+def test_a_baseline_that_fails_leaves_no_differences():
+    train,test,_ = random_data(1)
+    with pytest.warns(UserWarning, match='failed'): t = compare({'bad': FailsToFit(), 'bias': Bias()}, train, test, baseline='bad', n_boot=20, metrics='ndcg')
+    assert t.ndcg['diff'].isna().all() and t.ndcg.value['bias'] > 0
+
+def test_the_data_are_to_blame_before_the_models():
+    train,test,_ = random_data(1)
+    with pytest.raises(ValueError, match='is rated 9 or more'): compare(Bias, train, test, relevant=9)
+    with pytest.raises(KeyError, match='stranger'): compare(Bias, train, Interactions.from_df(test.df[:1].assign(user='stranger')), metrics='mae')
+    t = compare(Bias, train, test.take((test.df.rating < 3).to_numpy()), metrics='rmse', n_boot=0)       # no list is asked for
+    assert t.rmse.value['Bias'] > 0
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_scores_and_predictions_that_are_no_numbers(bad):
+    train,test,_ = random_data(1)
+    model = NoNumber(bad).fit(train)
+    for how in (dict(), dict(n_candidates=20)):
+        with pytest.raises(ValueError, match='NoNumber gives item i004 the score'): ranking_metrics(model, test, n_boot=0, **how)
+    if np.isnan(bad):
+        with pytest.raises(ValueError, match='NoNumber predicts nan .* for 10 of 481 rows'): rating_metrics(model, test)
+    assert ranking_metrics(NoNumber(-np.inf).fit(train), test, n_boot=0).value.notna().all()       # -inf: never shown
+
+def test_compare_and_cross_validate_take_the_same():
+    train,test,_ = random_data(1)
+    how = dict(k=5, metrics=('ndcg','rmse'), n_boot=20)
+    want = compare({'Bias': Bias()}, train, test, **how)
+    for models in (Bias, Bias(), [Bias], (Bias(),), {'Bias': Bias}, {'Bias': lambda: Bias()}, partial(Bias)):
+        a,b = compare(models, train, test, **how),cross_validate(models, [(train, test)], **how)
+        pd.testing.assert_frame_equal(a.value, want.value)
+        pd.testing.assert_frame_equal(b.value, want.value)
+        assert list(a.columns) == list(b.columns)
+    assert want.value.columns.tolist() == ['ndcg','rmse'] and want.value.ndcg['Bias'] == want.ndcg.value['Bias']
+    assert f"{want.value.ndcg['Bias']:.3f} ±" in repr(want)
+    model = Bias()
+    cross_validate(model, [(train, test)], **how)
+    assert not hasattr(model, 'seen')
+    assert list(compare([Bias(), ItemKNN(), ItemKNN(k=5)], train, test, k=5, n_boot=0).index) == ['popular','Bias','ItemKNN 2','ItemKNN 3']
+    for judge in (lambda m: compare(m, train, test), lambda m: cross_validate(m, train)):
+        for bad in (3, 'Bias', {'a': None}, None):
+            with pytest.raises(TypeError, match='is no model'): judge(bad)
+
+def test_compare_takes_a_table_of_lists():
+    train,test,recs = lists_of(k=5)
+    t = compare({'mine': recs, 'bias': Bias}, train, test, k=5, metrics=('rmse','ndcg'), n_boot=0)
+    assert t.ndcg.value['mine'] == ndcg_of(recs, test, train, k=5) and np.isnan(t.rmse.value['mine'])
+    with pytest.raises(TypeError, match='made for one test'): cross_validate({'mine': recs}, train)
+
+
+# --- settings and parts that nobody checked
+
+@pytest.mark.parametrize('how,message', [({'k': v}, 'k=') for v in (None, -1, 2.5, '5', np.nan, np.inf, (5, None))] + [({'k': ()}, r'k is empty|k=\(\)')] + [({'n_boot': v}, 'n_boot=') for v in (None, 2.5, '3', True)] + [({'seed': v}, 'seed=') for v in (-1, None, 1.5)]
+    + [({'relevant': v}, 'relevant=') for v in ('4', np.nan, np.inf)] + [({'n_candidates': v}, 'n_candidates=') for v in (2.5, 'x', -1)] + [({'metrics': v}, 'no metric') for v in (None, 5, 'ndcg@10', ('ndcg', None))] + [({'exclude_seen': v}, 'exclude_seen=') for v in (None, 'no')]
+    + [({'variant': {'ndcg': ['linear']}}, 'no variant')])
+def test_settings_are_checked(how, message):
+    train,test,model = random_data(15)
+    for call in (lambda: ranking_metrics(model, test, **how), lambda: compare(Bias, train, test, **how), lambda: cross_validate(Bias, train, **how)):
+        with pytest.raises(ValueError, match=message): call()
+
+def test_a_list_longer_than_the_catalogue_takes_no_room():
+    train,test,model = random_data(10)
+    got = value(model, test, k=10**9, relevant=1)
+    assert got['recall',10**9] == pytest.approx(1) and 0 < got['precision',10**9] < 1e-6
+    assert got['ndcg',10**9] == value(model, test, k=200, relevant=1)['ndcg',200]
+
+@pytest.mark.parametrize('n', [1, 0, -1, 2.5, None, '3', np.nan, True, 10**9])
+def test_folds_that_cannot_be_cut(n):
+    with pytest.raises(ValueError, match='n_folds='): cross_validate(Bias, random_data(15)[0], n_folds=n)
+
+def test_parts_that_are_none():
+    train,test,model = random_data(15)
+    empty,bias = test.take(np.zeros(len(test), bool)),Bias().fit(train)
+    for f in (lambda te, tr=None: ranking_metrics(model, te, tr), lambda te, tr=None: rating_metrics(bias, te, tr), lambda te, tr=train: compare(Bias, tr, te), lambda te, tr=train: cross_validate(Bias, [(tr, te)])):
+        with pytest.raises(ValueError, match='test has no rows'): f(empty)
+        with pytest.raises(ValueError, match='train has no rows'): f(test, empty)
+        with pytest.raises(TypeError, match='test is a DataFrame: make Interactions'): f(test.df)
+        with pytest.raises(TypeError, match='test is a NoneType'): f(None)
+    for bad in ((train, test), [(train, test, test)]):
+        with pytest.raises(ValueError, match='pair'): cross_validate(Bias, bad)
+    for bad in (train.df, 'x', None):
+        with pytest.raises(TypeError, match='pass \\(train, test\\) pairs'): cross_validate(Bias, bad)
+
+
+# --- tune
+
+def by_grid(train, space, metric, k=5, seed=3, how='random', held_out=.2):
+    "Figures of all settings, one by one, on the same held-out part"
+    part,held = train.split(how, test=held_out, seed=seed)
+    figure = lambda m: rating_metrics(m, held, metrics=metric, n_boot=0).value[0] if metric in ('rmse','mae') else ranking_metrics(m, held, k=k, metrics=metric, n_boot=0).value[0]
+    return {o: figure(ItemKNN(**dict(zip(space, o))).fit(part)) for o in product(*space.values())}
+
+@pytest.mark.parametrize('metric,best', [('rmse', min), ('mae', min), ('ndcg', max), ('recall', max), ('gini', min), ('coverage', max)])
+def test_tune_by_grid(metric, best):
+    train = random_data(3)[0]
+    space = dict(k=[3,8,100], shrink=[0,20])
+    found = tune(ItemKNN, train, space, metric if metric in ('rmse','mae') else f'{metric}@5', n_trials=6, seed=3, n_boot=50)
+    want = by_grid(train, space, metric)
+    got = {(r.k, r.shrink): r.value for r in found.table.itertuples() if (r.k, r.shrink) in want}
+    assert got == pytest.approx(want)
+    assert found.table.value.iloc[0] == best(found.table.value) and found.table.value.tolist() == sorted(found.table.value, reverse=best is max)
+    assert found.best == {n: found.table[n].iloc[0] for n in space}
+
+def test_tune_makes_the_best_on_all_of_train_and_sees_nothing_else():
+    train,test,_ = random_data(3)
+    met = []
+    class Watched(ItemKNN):
+        def fit(self, rows):
+            met.append(rows.df)
+            return super().fit(rows)
+    found = tune(Watched, train, dict(k=(2,50)), 'rmse', n_trials=4, n_boot=20)
+    rows = set(map(tuple, train.df[['user','item']].to_numpy()))
+    assert len(met) == 4 + 1 + 1 and all(set(map(tuple, o[['user','item']].to_numpy())) <= rows for o in met)
+    assert {len(o) for o in met[:-1]} == {len(train) - round(.2*len(train))} and len(met[-1]) == len(train)
+    want = ItemKNN(**found.best).fit(train)
+    np.testing.assert_array_equal(found.model.predict(test.df.user, test.df['item']), want.predict(test.df.user, test.df['item']))
+
+def test_tune_is_the_same_again_and_a_longer_search_begins_alike():
+    train = random_data(3)[0]
+    run = lambda n, seed=1: tune(ItemKNN, train, dict(k=(2,50), shrink=(.1,100.)), 'rmse', n_trials=n, seed=seed, n_boot=20).table.drop(columns='seconds').sort_index()
+    a,b = run(5),run(5)
+    pd.testing.assert_frame_equal(a, b)
+    tried = ['k','shrink','value']
+    pd.testing.assert_frame_equal(run(8)[tried].loc[a.index], a[tried])
+    assert not run(5, seed=2).k.equals(a.k)
+
+def test_interval_against_the_runner_up():
+    "From the same draws of users, by drawing"
+    train = random_data(3)[0]
+    t = tune(ItemKNN, train, dict(k=[3,50]), 'mae', n_trials=2, seed=5, n_boot=60).table
+    part,held = train.split('random', test=.2, seed=5)
+    errors = [np.abs(m.predict(held.df.user, held.df['item']).astype(float) - held.df.rating) for m in (ItemKNN(k=k).fit(part) for k in t.k.iloc[:2])]
+    rows = [np.flatnonzero(held.df.user == u) for u in np.unique(held.df.user)]
+    drawn = [np.concatenate([rows[o] for o in d]) for d in np.random.default_rng(5).integers(len(rows), size=(60, len(rows)))]
+    diff = [errors[1].iloc[d].mean() - errors[0].iloc[d].mean() for d in drawn]
+    np.testing.assert_allclose(t[['diff_low','diff_high']].iloc[1].astype(float), np.quantile(diff, [.025, .975]), rtol=1e-5)
+    assert (t[['diff','diff_low','diff_high']].iloc[0] == 0).all()
+
+def test_a_trial_that_fails_is_a_row():
+    train = random_data(3)[0]
+    with pytest.warns(UserWarning, match='2 of 4 trials failed'): found = tune(Bias, train, dict(user_damping=[-1,3.,-2]), 'rmse', n_trials=3, n_boot=0)
+    assert found.table.error.str.contains('user_damping=-').tolist() == [False, False, True, True] and found.table.value.iloc[2:].isna().all()
+    assert found.best['user_damping'] in (3., 5.)
+    with pytest.raises(RuntimeError, match='all 2 trials failed, the first with no rmse'): tune(Popular, train, dict(by=['count','mean']), 'rmse')
+    with pytest.raises(RuntimeError, match='all 2 trials failed, the first with ValueError: user_damping'): tune(lambda user_damping: Bias(user_damping), train, dict(user_damping=[-1,-2]), 'rmse')
+
+def test_tune_takes_functions_and_many_kinds_of_choices():
+    train = random_data(3)[0]
+    for values,kind in ([3,5], int), (np.array([3,5]), int), (range(3,6), int), ((3,9), int), ((3,5,7), int): 
+        found = tune(lambda k: ItemKNN(k=k), train, dict(k=values), 'rmse', n_trials=2, n_boot=0)
+        assert type(found.best['k']) is kind and 3 <= found.best['k'] <= 9 and len(found.table) == 2
+    assert tune(partial(ItemKNN, shrink=5), train, dict(k=(3,9)), 'ndcg@5', n_trials=2, n_boot=0).model.shrink == 5
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 400), st.floats(1e-6, 1e3), st.floats(1.5, 1e4), st.integers(0, 99))
+def test_drawn_settings_stay_in_their_ranges(low, more, least, times, seed):
+    space = dict(whole=(low, low + more), real=(least, least*times), named=['a', None, True])
+    found = draw_settings(space, 10, seed)
+    assert len(found) == 10 == len(set(map(repr, found))) and found == draw_settings(space, 10, seed)
+    for o in found: assert type(o['whole']) is int and low <= o['whole'] <= low + more and least*(1 - 1e-9) <= o['real'] <= least*times*(1 + 1e-9) and o['named'] in space['named']
+
+def test_ranges_are_drawn_by_doublings():
+    k = np.array([o['k'] for o in draw_settings(dict(k=(1,1024), x=(1.,2.)), 4000, 0)])
+    share = np.histogram(np.log2(k), [-.1, 1.99, 3.99, 5.99, 7.99, 10.1])[0]/4000
+    np.testing.assert_allclose(share, np.diff(np.log([.5, 3.5, 15.5, 63.5, 255.5, 1024.5]))/np.log(2049), atol=.03)
+
+@pytest.mark.parametrize('change,error,message', [
+    (dict(space=dict(kk=[1])), ValueError, "no setting 'kk': choose from .*k"), (dict(space={}), ValueError, 'must be a dict'), (dict(space=[1]), ValueError, 'must be a dict'), (dict(space=dict(k=5)), ValueError, 'k=5 is nothing to draw from'), (dict(space=dict(similarity='pearson')), ValueError, "similarity='pearson'"),
+    (dict(space=dict(k=[])), ValueError, 'nothing to draw'), (dict(space=dict(shrink=(0,10))), ValueError, 'above 0'), (dict(space=dict(k=(20,2))), ValueError, 'low below high'), (dict(space=dict(k=(2,np.inf))), ValueError, 'inf'), (dict(space=dict(k=(2,np.nan))), ValueError, 'nan'),
+    (dict(make=ItemKNN()), TypeError, 'make is a ItemKNN'), (dict(make=None), TypeError, 'NoneType'), (dict(train=None), TypeError, 'train is a NoneType'), (dict(metric='acc'), ValueError, "'acc'"), (dict(metric='ndcg@x'), ValueError, 'ndcg@x'), (dict(metric='ndcg@0'), ValueError, 'k=0'), (dict(metric='rmse@5'), ValueError, 'only lists'),
+    (dict(metric='popularity_lift'), ValueError, 'popularity_lift'), (dict(metric=('ndcg','rmse')), ValueError, 'one name'), (dict(n_trials=0), ValueError, 'n_trials=0'), (dict(n_trials=None), ValueError, 'n_trials=None'), (dict(n_trials=2.5), ValueError, 'n_trials=2.5'), (dict(seed=-1), ValueError, 'seed=-1'),
+    (dict(how='x'), ValueError, "how='x'"), (dict(held_out=0), ValueError, 'held_out=0'), (dict(held_out=1), ValueError, 'held_out=1'), (dict(relevant=99), ValueError, 'rated 99')])
+def test_searches_that_cannot_be(change, error, message):
+    how = dict(make=ItemKNN, train=random_data(3)[0], space=dict(k=(2,20)), metric='ndcg@5', n_trials=2, n_boot=0)
+    with pytest.raises(error, match=message): tune(**how | change)
 
 
 # --- memory

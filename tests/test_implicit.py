@@ -8,8 +8,8 @@ from recsys_course.check import check_recommender
 from recsys_course.core import csr_ones
 from recsys_course.data import Interactions
 from recsys_course.implicit import (BPR, EASE, FactorModel, FreeItems, Heaps, ImplicitALS, check_weights, ease_formula, ease_weights, gram_matrix, item_weights,
-                                    sample_negatives, solve_logistic, to_implicit, weigh_history, _bloom, _may_have)
-from recsys_course.recommender import Recommender, User
+                                    sample_negatives, solve_logistic, to_implicit, usual_alpha, usual_epochs, usual_events, usual_reg, weigh_history, weight_matrix, _bloom, _may_have)
+from recsys_course.recommender import PoorModelWarning, Recommender, User
 
 MODELS = {'BPR': lambda **kw: BPR(8, 20, **kw), 'ImplicitALS': lambda **kw: ImplicitALS(8, 5, **kw), 'EASE': EASE}
 
@@ -291,3 +291,63 @@ def test_a_loaded_model_does_all_but_fit(make, log, tmp_path):
     for f in (lambda o: o.recommend(['u1', o.fold_in({3: 1., 4: 2.})], 5), lambda o: o.similar_items([1, 2], 5), lambda o: o.recommend(User([1, 5]), 5)):
         assert f(m).equals(f(again))
     if isinstance(m, FactorModel): assert (m.linear().rows == again.linear().rows).all()
+
+# ---- Settings that fit themselves
+
+@pytest.mark.parametrize('factor', [.01, 1., 250.])
+def test_the_unit_of_weights_does_not_matter(factor, log):
+    "Dollars or cents: the same lists"
+    scaled = Interactions.from_df(log.df.assign(rating=log.df.rating*factor))
+    a, b = (ImplicitALS(8, 5).fit(o) for o in (log, scaled))
+    assert abs(b.confidence*factor/a.confidence - 1) < 1e-5 and abs(b.penalty - a.penalty) < 1e-5
+    np.testing.assert_allclose(a.scores(np.arange(1, 20)), b.scores(np.arange(1, 20)), atol=2e-3)
+
+def test_rules_by_hand():
+    "Ten people with six of thirty items each, of which twenty-four occur"
+    rng = np.random.default_rng(0)
+    rows = [(u, i) for u in range(10) for i in rng.choice(24, 6, replace=False)] + [(0, i) for i in range(24)]
+    train = Interactions.from_df(pd.DataFrame(rows, columns=['user', 'item']), rating=None, duplicates='last', item_info=pd.DataFrame(dict(item=range(30), title='t')))
+    C = weight_matrix(train)
+    nnz = len(train.df)
+    assert usual_events(C) == pytest.approx((nnz/np.sqrt(10*24), 10*24/nnz))
+    assert usual_alpha(C) == pytest.approx(.6*(240/nnz)**(2/3))
+    assert usual_reg(C, usual_alpha(C)) == pytest.approx(min(.14*(1 + 36*240/nnz**2), .4))
+    assert usual_reg(C, 4*usual_alpha(C)) == pytest.approx(min(.14*(1 + 36*240/nnz**2)/2, .4))
+    assert usual_epochs(C) == 300
+
+def test_a_number_that_is_given_is_used(log):
+    m = ImplicitALS(8, 2, alpha=3., reg=.1, reg_scale=.2).fit(log)
+    assert (m.confidence, m.penalty, m.by_events, m.width) == (3., .1, .2, 8)
+    assert ImplicitALS(n_epochs=1).fit(log).width == 64
+
+def test_nothing_vanishes_in_a_large_catalogue():
+    "What is right for a few items must not wipe out the factors of a shop with many"
+    rng = np.random.default_rng(0)
+    n_users, n_items, groups = 4000, 12_000, 30
+    group = rng.integers(0, groups, n_users)
+    items = (group[:, None] + groups*rng.integers(0, n_items//groups, (n_users, 10)))
+    log = Interactions.from_df(pd.DataFrame(dict(user=np.repeat(np.arange(n_users), 10), item=items.ravel())), rating=None, duplicates='last')
+    m = ImplicitALS(n_epochs=3).fit(log)
+    assert m.width == 128 and np.linalg.norm(m.item_factors, axis=1).max() > .05
+
+def test_vanished_factors_are_told(log):
+    with pytest.warns(PoorModelWarning, match=r'all factors of ImplicitALS\(n_factors=8, reg=1000.0\) have vanished'): ImplicitALS(8, reg=1000.).fit(log)
+
+@pytest.mark.parametrize('make', [lambda: ImplicitALS(8, 8), lambda: EASE(20.), lambda: EASE(20., n_neighbours=10)])
+@pytest.mark.parametrize('known', [True, False])
+def test_reasons_add_up(make, known, log):
+    m = make().fit(log)
+    h = log.history('u3')
+    who = 'u3' if known else m.fold_in(dict(zip(h['item'], h.rating)))
+    if isinstance(m, ImplicitALS): m.user_factors[m.users.encode(['u3'])] = m.fold_in(dict(zip(h['item'], h.rating))).vector      # exact, where fit took gradient steps
+    recs = m.recommend(who, k=5)
+    for item, score in zip(recs['item'], recs.score):
+        why = m.because(who, item, n=100)
+        assert set(why['item']) <= set(h['item']) and abs(why.share.sum() - score) < 1e-4*max(1, abs(score))
+
+def test_neighbours_of_ease_at_a_large_catalogue_fit_in_memory(peak_growth):
+    rng = np.random.default_rng(0)
+    log = Interactions.from_df(pd.DataFrame(dict(user=np.repeat(np.arange(4000), 5), item=rng.integers(0, 10_000, 20_000))), rating=None, duplicates='last')
+    m = EASE(n_neighbours=50)
+    m.check_lists = False
+    assert peak_growth(lambda: m.fit(log))[1] < 300e6

@@ -35,7 +35,7 @@ def check_projector(paths, model, inter):
     codes = model.items.encode(meta['item'])
     assert np.array_equal(X, model.item_factors[codes]) and meta['item'].is_unique and len(meta) == len(X)
     assert meta.ratings.tolist() == inter.df['item'].value_counts()[meta['item']].tolist()
-    flat = {i: ' '.join(t.split()) or '' for i, t in nasty.items()}
+    flat = {i: ' '.join(t.split()) or f'item {i}' for i, t in nasty.items()}
     assert [t for t in meta.title] == [flat[i] for i in meta['item']]
 
 def test_projector_round_trip(model, inter, tmp_path, monkeypatch):
@@ -249,7 +249,7 @@ def test_bad_arguments(model, inter):
     with pytest.raises(ValueError, match='at most 4 components'): embedding_pca(model, 5)
     with pytest.raises(ValueError, match="of='film'"): embedding_pca(model, of='film')
     with pytest.raises(ValueError, match='least=99'): top_bias(model, least=99)
-    with pytest.raises(ValueError, match='none of these items'): top_bias(model, info.set_axis(info.index + 100))
+    with pytest.raises(ValueError, match='no row for any of the 8'): top_bias(model, info.set_axis(info.index + 100))
     with pytest.raises(ValueError, match='several rows for item 1'): top_bias(model, pd.concat([info, info]))
     with pytest.raises(KeyError, match='99'): plot_items(model, inter, items=[1, 99])
 
@@ -270,3 +270,231 @@ def test_the_module_is_light():
     "No torch, no widgets and no browser at import"
     code = "import sys; import recsys_course.interpret; print([m for m in ('torch','ipywidgets','tensorboard') if m in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+
+# ---- Tables joined to nothing, missing values, odd input
+
+ids8 = np.arange(10, 90, 10)
+films = pd.DataFrame(dict(item=ids8, title=[f'T{i}' for i in ids8]))
+
+@pytest.fixture(scope='module')
+def tens(): return BiasedMF(n_factors=4).fit(events8())
+
+def events8(as_id=int, shift=0):
+    rng = np.random.default_rng(0)
+    u,i = np.nonzero(rng.random((40, 8)) < .6)
+    items = pd.Series((i+1)*10 + shift).map(as_id)
+    return Interactions.from_df(pd.DataFrame(dict(user=u+1, item=items, rating=rng.integers(1, 6, len(u)))))
+
+def as_polars(df): return pytest.importorskip('polars').DataFrame(df.to_dict('list'))
+def as_arrow(df): return pytest.importorskip('pyarrow').Table.from_pandas(df)
+def as_parquet(df):
+    from io import BytesIO
+    df.set_index('item').to_parquet(f := BytesIO())
+    return pd.read_parquet(BytesIO(f.getvalue()))
+
+right = dict(column=lambda d: d, backwards=lambda d: d[::-1], index=lambda d: d.set_index('item'), unnamed=lambda d: d.set_index('item').rename_axis(None),
+    other_name=lambda d: d.rename(columns={'item':'movieId'}).set_index('movieId'), floats=lambda d: d.astype({'item':float}), float_index=lambda d: d.astype({'item':float}).set_index('item'),
+    nullable=lambda d: d.convert_dtypes(), arrow=lambda d: d.convert_dtypes(dtype_backend='pyarrow'), category=lambda d: d.astype('category'), uint16=lambda d: d.astype({'item':'uint16'}),
+    levels=lambda d: d.assign(no=0).set_index(['item','no']), series=lambda d: d.set_index('item').title, extra=lambda d: pd.concat([d, d.assign(item=d['item']+1, title='no')]),
+    polars=as_polars, pyarrow=as_arrow, parquet=as_parquet)
+
+@pytest.mark.parametrize('form', right)
+def test_a_table_is_joined_by_its_ids(tens, form, tmp_path):
+    table = right[form](films)
+    for res in (top_bias(tens, table, k=8), search_items('t', right[form](films)), read_projector(to_projector(tmp_path, tens, table))[1]):
+        res = res[res['item'] % 10 == 0]
+        assert len(res) == 8 and res.title.tolist() == [f'T{i}' for i in res['item']]
+    assert {t.get_text() for t in plot_items(tens, table).texts} <= set(films.title)
+    assert show_items([30, 80], data=right[form](films))[1].texts[0].get_text() == 'T80'
+
+wrong = dict(row_numbers=(lambda d: d[['title']], 'numbers its rows'), movie_id=(lambda d: d.rename(columns={'item':'movieId'}), r"set_index\('movieId'\)"), others=(lambda d: d.assign(item=d['item']+1), 'no row for any'),
+    other_index=(lambda d: d.assign(item=d['item']+1).set_index('item'), 'no row for any'), text=(lambda d: d.astype({'item':str}), 'make both of one type'), empty=(lambda d: d[:0], 'no rows'), twice=(lambda d: pd.concat([d, d]), 'several rows'),
+    dict=(lambda d: dict(zip(d['item'], d.title)), 'data is a dict'), list=(lambda d: d.title.tolist(), 'data is a list'), path=(lambda d: 'u.item', 'data is a str'), events=(lambda d: events8(shift=1), 'knows none'), text_events=(lambda d: events8(str), 'knows none'))
+
+@pytest.mark.parametrize('form', wrong)
+def test_a_table_of_other_items_is_refused(tens, form, tmp_path):
+    make,says = wrong[form]
+    for f in (top_bias, plot_items, component_traits, lambda m,d: to_projector(tmp_path, m, d), lambda m,d: interpret_report(m, tmp_path, d)):
+        with pytest.raises((TypeError, ValueError), match=says): f(tens, make(films))
+    assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize('form', [str, lambda i: f'{i}.0'])
+def test_float_written_text_ids(form):
+    "Text beside text is joined, '10.0' beside '10' is refused"
+    m,table = BiasedMF(n_factors=2).fit(events8(str)),films.assign(item=films['item'].map(form))
+    if form is str: assert top_bias(m, table).title.tolist() == [f'T{i}' for i in top_bias(m)['item']]
+    else:
+        with pytest.raises(ValueError, match="like '10.0'.*like '10'"): top_bias(m, table)
+
+def test_a_table_of_some_items_says_how_many(tens):
+    with pytest.warns(UserWarning, match='knows 3 of 8 items'): res = top_bias(tens, films[:3], k=8)
+    assert res.title.tolist() == [f'T{i}' if i <= 30 else f'item {i}' for i in res['item']]
+    with pytest.warns(UserWarning, match="no column 'title', it has \\['Title'\\]"): top_bias(tens, films.rename(columns=dict(title='Title')))
+    shown = embedding_pca(tens).coords.index[:2]
+    other = films[~films['item'].isin(shown)][:1]                                                   # none of those shown, but the right table
+    with pytest.warns(UserWarning, match='knows 1 of 8'): ax = plot_items(tens, other, items=shown)
+    assert [t.get_text() for t in ax.texts] == [f'item {i}' for i in shown]
+
+def test_row_numbers_are_no_ids():
+    table = films.rename(columns={'item':'movieId'})
+    for f in (lambda: search_items('T', table), lambda: show_items([1, 2], data=table), lambda: show_items(table)):
+        with pytest.raises(ValueError, match="which column holds the ids, as in table.set_index\\('movieId'\\)"): f()
+
+def test_similar_items_are_shown_and_not_the_one_asked_for(tens):
+    near = tens.similar_items(10, k=3)
+    assert [a.texts[0].get_text() for a in show_items(near, data=films)] == [f'T{i}' for i in near.similar]
+
+@pytest.mark.parametrize('title', ['', '  ', None, np.nan, pd.NA])
+def test_a_missing_title_is_the_id(tens, title, tmp_path):
+    table = films.assign(title=np.array([title, *films.title[1:]], object))
+    assert item_table([10, 20], table).title.tolist() == ['item 10', 'T20']
+    assert read_projector(to_projector(tmp_path, tens, table))[1].title[0] == 'item 10'
+
+@pytest.mark.parametrize('genres,card', [(['Drama','War'], 'Drama, War'), (('Drama','War'), 'Drama, War'), (np.array(['Drama','War']), 'Drama, War'), ('Drama|War', 'Drama, War'), ([], ''), ('', ''), (None, ''), (np.nan, '')])
+def test_genres_in_every_form(tens, genres, card, tmp_path):
+    column = np.empty(8, object)
+    for j in range(4): column[j] = genres
+    column[4:] = None
+    table = films.assign(genres=column, year=[1990., np.nan]*4)
+    assert [t.get_text() for t in show_items([10], data=table)[0].texts] == ['T10', '1990', card]
+    assert list(item_traits(ids8, table, least=1)) == (['Drama','War'] if card else [])
+    assert set(read_projector(to_projector(tmp_path, tens, table))[1].genres) == ({'Drama|War', ''} if card else {''})
+    page = interpret_report(tens, tmp_path, table).read_text(encoding='utf-8')
+    assert ('<td>Drama</td>' in page) == False and 'T10' in page
+    assert html_table(table).count('Drama|War') == (4 if card else 0)
+
+def test_years_in_every_form():
+    for year in (pd.to_datetime(['1990-05-01','1992-01-01']*4), ['1990','1992']*4, [1990., 1992]*4, pd.array([1990,1992]*4, 'Int64')):
+        assert np.allclose(item_traits(ids8, films.assign(year=year)).year, [-1, 1]*4)
+    with pytest.raises(ValueError, match="year: 'c. 1990' is no number"): item_traits(ids8, films.assign(year='c. 1990'))
+
+given = dict(one=10, numpy=np.int64(10), float=10., whole_floats=[10., 20], tuple=(10, 20), series=pd.Series([10, 20]), index=pd.Index([10]), nullable=pd.array([10, 20], 'Int64'), category=pd.Categorical([10, 20]), twice=[10, 10])
+
+@pytest.mark.parametrize('form', [*given, 'tensor', 'scalar', 'polars', 'generator'])
+def test_ids_in_every_form(tens, form):
+    pca = embedding_pca(tens, 2, least=1)
+    items = given.get(form)
+    if form in ('tensor','scalar'): items = pytest.importorskip('torch').tensor([10, 20] if form == 'tensor' else 10)
+    if form == 'polars': items = pytest.importorskip('polars').Series([10, 20])
+    if form == 'generator': items = (i for i in (10, 20))
+    want = {'twice':[10,10]}.get(form, [10] if form in ('one','numpy','float','index','scalar') else [10,20])
+    assert pca.at(items).equals(pca.coords.loc[want])
+
+@pytest.mark.parametrize('items,says', [(None, 'missing'), ([np.nan], 'missing'), (b'10', 'bytes'), (np.array([[10]]), 'one column'), (True, 'boolean')])
+def test_what_is_no_id(tens, items, says):
+    for f in (embedding_pca(tens).at, show_items):
+        with pytest.raises((TypeError, ValueError), match=says): f(items)
+
+settings = [lambda m,x: top_bias(m, k=x), lambda m,x: top_bias(m, least=x), lambda m,x: embedding_pca(m, x), lambda m,x: plot_items(m, n=x), lambda m,x: plot_items(m, axes=(1, x)), lambda m,x: component_ends(embedding_pca(m), n=x),
+    lambda m,x: component_ends(embedding_pca(m), component=x), lambda m,x: component_traits(m, k=x), lambda m,x: component_traits(m, n=x), lambda m,x: search_items('T', films, k=x), lambda m,x: show_items([10], ncols=x),
+    lambda m,x: interpret_report(m, '.', k=x), lambda m,x: enough_ratings(m, most=x), lambda m,x: item_traits(ids8, films, least=x)]
+
+@pytest.mark.parametrize('bad', [None, 0, -1, 1.5, float('inf'), float('nan'), '3', True, [2]], ids=str)
+def test_settings_are_checked(tens, bad):
+    for f in settings:
+        with pytest.raises(ValueError, match=r'\w+='): f(tens, bad)
+    if bad != 0:
+        with pytest.raises(ValueError, match='seed='): largest_by_chance(np.ones((3, 1)), np.ones((3, 1)), 5, seed=bad if bad is not True else -1)
+
+def test_a_whole_float_is_a_number(tens):
+    assert top_bias(tens, k=2.).equals(top_bias(tens, k=2)) and embedding_pca(tens, 2.).coords.equals(embedding_pca(tens, 2).coords)
+    assert component_ends(embedding_pca(tens), n=np.int64(2)).equals(component_ends(embedding_pca(tens), n=2.))
+    assert len(search_items('', films, k=2.)) == 2 and len(top_bias(tens, k=10**18)) == 8
+    for axes in ((1,), (1, 2, 3), 2, None):
+        with pytest.raises(ValueError, match='axes='): plot_items(tens, axes=axes)
+
+def around(inter, **tables): return SimpleNamespace(users=inter.users, items=inter.items, seen=inter.csr('ones'), **tables)
+
+def test_tables_of_a_wrong_shape_are_refused():
+    inter = events8()
+    n = len(inter.items)
+    for factors in (np.ones((3, 2)), np.ones((20, 2)), np.ones(n), [['a']]*n):
+        with pytest.raises((TypeError, ValueError), match='item_factors of this SimpleNamespace'): embedding_pca(around(inter, item_factors=factors))
+    for bias in (np.arange(20.), np.ones((n, 2))):
+        with pytest.raises(ValueError, match='item_bias of this SimpleNamespace'): top_bias(around(inter, item_bias=bias))
+    for m in (around(inter, item_bias=None), around(inter, model=None)):
+        with pytest.raises(TypeError, match='SimpleNamespace has no item_bias: ask a model'): top_bias(m)
+
+def test_torch_tables_in_every_form():
+    torch = pytest.importorskip('torch')
+    inter = events8()
+    bias = torch.arange(9.)
+    layer = torch.nn.Embedding(9, 1)
+    layer.weight.data = bias[:,None]
+    for b in (bias, bias[:,None], bias.bfloat16(), layer): assert learned(around(inter, item_bias=b), 'item_bias').tolist() == list(range(9))
+
+@pytest.mark.parametrize('size', [1e-200, 1, 1e200])
+def test_factors_of_any_size(size):
+    X = np.random.default_rng(1).normal(size=(9, 3))
+    small,big = (around(events8(), item_factors=X*s) for s in (1, size))
+    one,two = embedding_pca(small, 3, least=1),embedding_pca(big, 3, least=1)
+    assert np.allclose(one.explained, two.explained) and np.allclose(one.coords, two.coords/size) and np.isclose(two.explained.sum(), 1)
+    assert np.allclose(component_traits(small, n=5).correlation, component_traits(big, n=5).correlation)
+
+@pytest.mark.parametrize('value', [0, .1, 1e6+.1])
+def test_factors_all_alike_have_no_directions(value):
+    m = around(events8(), item_factors=np.full((9, 3), value))
+    assert embedding_pca(m, 3).explained.tolist() == [0, 0, 0] and plot_explained(embedding_pca(m, 3)).tolist() == [0, 0, 0]
+    assert component_traits(m, n=5).correlation.eq(0).all() and len(plot_items(m).texts) > 0
+
+def test_one_item(tmp_path):
+    one = Interactions.from_df(pd.DataFrame(dict(user=[1,2], item=5, rating=[1,5])))
+    m = BiasedMF(n_factors=3).fit(one)
+    assert interpret_report(m, tmp_path, one).is_file() and plot_explained(embedding_pca(m, 1)).tolist() == [0]
+    with pytest.raises(ValueError, match='at most 1 components'): plot_items(m)
+
+def test_shares_of_some_components_are_not_compared(tens):
+    with pytest.raises(ValueError, match=r'these 2 components are not all.*k=4'): plot_explained(embedding_pca(tens, 2))
+
+def test_users_are_not_called_by_films(tens):
+    ends = component_ends(embedding_pca(tens, 2, of='user'), films, n=3)
+    assert ends.stack().str.match(r'user \d+$').all()
+
+odd = ['$5 \\nope', 'a_b^c', '<b>x</b>', 'x'*500, '日本語の長い題名'*10, '\x00', '\ud800', '\\frac{', '🎬', 'مرحبا', '$', '%s {}', 'a\x1bb']
+
+@pytest.mark.filterwarnings('ignore:Glyph', 'ignore:.*Matplotlib currently')
+@pytest.mark.parametrize('start', [0, 5])
+def test_odd_titles_everywhere(tens, start, tmp_path):
+    table = films.assign(title=pd.Series(odd[start:start+8], dtype=object))
+    plot_items(tens, table).figure.savefig(tmp_path/'map.png')
+    show_items(ids8, data=table)[0].figure.savefig(tmp_path/'shelf.png')
+    page = interpret_report(tens, tmp_path, table).read_text(encoding='utf-8')
+    assert '<b>x' not in page and len(read_projector(to_projector(tmp_path, tens, table))[1]) == 8
+
+def test_a_long_word_keeps_its_beginning(tens):
+    table = films.assign(title=[f'{j}' + '長'*50 for j in range(8)])
+    assert all(len(t.get_text()) == 30 and t.get_text()[1:3] == '長長' for t in plot_items(tens, table).texts)
+
+@pytest.mark.parametrize('n,spread', [(0, 1), (1, 1), (50, 0), (10_000, 0), (10_000, 1)])
+def test_labels_of_any_number_of_points(n, spread):
+    xy = np.random.default_rng(0).normal(0, spread, (n, 2))
+    ax = plt.subplots(layout='constrained')[1]
+    texts = label_points(ax.scatter(*xy.T), ['a title']*n)
+    assert len(texts) <= 100 and bool(texts) == bool(n)
+    b = np.array([t.get_window_extent().extents for t in texts if t.get_visible()]).reshape(-1, 4)
+    meet = (b[:,None,:2] < b[None,:,2:]).all(-1) & (b[None,:,:2] < b[:,None,2:]).all(-1)
+    assert not (meet & ~np.eye(len(b), dtype=bool)).any()
+
+def test_labels_are_one_per_point():
+    with pytest.raises(ValueError, match='1 labels for 2 points'): label_points(plt.subplots()[1].scatter([0,1], [0,1]), ['a'])
+
+def test_plot_bias_takes_what_it_can_draw(tens):
+    table = bias_table(tens, events8())
+    for t in (table, table[:0], table[:1], pd.concat([table[:1]]*5), table.assign(ratings=10**6)): plot_bias(t)[0].figure.canvas.draw()
+    with pytest.raises(ValueError, match='no mean_rating'): plot_bias(bias_table(tens))
+    for axes in (plt.subplots()[1], plt.subplots(1, 3)[1]):
+        with pytest.raises(ValueError, match='two are needed'): plot_bias(table, axes)
+
+def test_titles_that_are_alike_all_stay(tens, tmp_path):
+    page = interpret_report(tens, tmp_path, films.assign(title='Same')).read_text(encoding='utf-8')
+    assert page.count('<figcaption>Same (') == 4
+
+def test_html_table_of_odd_columns():
+    assert html_table(pd.DataFrame({1: [[1, 2], []], 'x': np.array([.126, 2], np.float32)})).count('<td>') == 4
+    assert '<td>1|2</td>' in html_table(pd.DataFrame({1: [[1, 2]]})) and '<td>0.13</td>' in html_table(pd.DataFrame(dict(a=np.float32([.126]))))
+    assert html_table(pd.DataFrame(dict(a=range(300)))).count('<tr') == 301
+
+def test_counts_of_ratings_must_be_counts():
+    for counts in ([0]*8, [1, 2], [np.nan]*8):
+        with pytest.raises(ValueError, match='counts are 8 numbers'): item_traits(ids8, films, counts)

@@ -2,10 +2,10 @@
 import json
 import numpy as np, pandas as pd, pytest, torch
 
-from recsys_course.core import Damaged, Saveable
+from recsys_course.core import Damaged, Saveable, model_json
 from recsys_course.data import Interactions
 from recsys_course.models import DotProduct, Network
-from recsys_course.neural import EmbeddingNN, RecommenderNet, WideDeep, as_categories, column_starts, encode_categories, get_emb_sz
+from recsys_course.neural import EmbeddingNN, RecommenderNet, WideDeep, as_categories, column_starts, encode_categories, get_emb_sz, table_width
 
 people = pd.DataFrame(dict(age=[17, 18, 24, 25, None, 56], gender=['F', 'M', None, 'M', 'F', 'F'], occupation=['a|b', 'c', 'c', 'a|b', 'd', 'c']),
                       pd.Index(list('pqrstu'), name='user'))
@@ -75,7 +75,7 @@ def test_damaged_files_are_refused(tmp_path, kind):
     d = json.loads(text)
     name, value = ('user_sz', [9, 9]) if kind == 'embedding' else ('n_factors', 77)
     d['args'][name]['value'] = value                                    # arguments that the numbers do not fit
-    about.write_text(json.dumps(d))
+    about.write_bytes(model_json(d))
     with pytest.raises(Damaged, match='u_weight'): Network.load(tmp_path)
     about.write_text(text.replace('u_weight', 'v_weight'))
     with pytest.raises(Damaged): Network.load(tmp_path)
@@ -215,3 +215,81 @@ def test_movielens_categories_are_those_of_numbers_cut_by_hand(movielens):
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
         assert all((b == -1) == (a == 0) for a, b in pairs if -1 in {b for _, b in pairs})
     assert torch.equal(net.tags[1:], torch.tensor(inter.item_info.reindex(inter.items.ids).genres.str.get_dummies('|').to_numpy(np.float32)))
+
+# --- odd settings and tables
+
+@pytest.mark.parametrize('setting', [dict(embed_p=np.nan), dict(embed_p='a'), dict(embed_p=None), dict(embed_p=1), dict(p=2), dict(p=-1), dict(layers=5), dict(layers=None), dict(layers='ab'), dict(layers=(None,)), dict(layers=(2.5,)),
+                                     *[dict(user_sz=o) for o in (6, (6,), (6, 3, 1), ('6', 3), (6.5, 3), (0, 3), (6, -1), None, (True, 3), (6, 3.5), (6, None))]])
+def test_settings_of_networks(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))): EmbeddingNN(**{**dict(user_sz=(6, 3), item_sz=(9, 4)), **setting})
+
+@pytest.mark.parametrize('setting', [dict(user_sizes=(0,)), dict(user_sizes=(-1,)), dict(user_sizes=3), dict(item_sizes=(2.5,)), dict(item_sizes=('a',)), dict(item_sizes=(None,)), dict(n_tags=-1), dict(n_tags=1.5), dict(n_tags='a'), dict(n_tags=None)])
+def test_settings_of_wide_networks(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))): WideDeep(4, 3, **setting)
+
+def test_settings_written_as_floats_work():
+    assert EmbeddingNN((6., 3.), np.array([9., 4.]), layers=[5.]).user_sz == (6, 3)
+
+@pytest.mark.parametrize('bad', [['a', 'b'], [None, 2], [(4,), 2], [np.nan, 2], [np.inf, 2], 5, 'ab', [True, 2], dict(user='3'), [[7, 2, 1], 2], [(7, None), 2]])
+def test_sizes_that_are_none(bad):
+    with pytest.raises(ValueError, match='emb_szs'): get_emb_sz(interactions(), bad)
+
+def test_sizes_of_any_sequence():
+    for wish in (iter([3, 2]), np.array([3, 2]), (3., np.int64(2)), [[7, 3], (6, 2)]): assert get_emb_sz(interactions(), wish) == [(7, 3), (6, 2)]
+    for bad in (0, -1, 2.5, 'a', None, True):
+        with pytest.raises(ValueError, match='n_rows'): table_width(bad)
+
+@pytest.mark.parametrize('x', [torch.tensor([1, 1]), torch.tensor([[1, 1, 1]]), torch.tensor([[1]])])
+def test_pairs_are_pairs(x):
+    "A third column used to be ignored"
+    with pytest.raises(ValueError, match=r'\(n, 2\)'): EmbeddingNN((6, 3), (9, 4))(x)
+
+n_odd = 33
+odd = dict(nan=[np.nan]*n_odd, none=[None]*n_odd, inf=[np.inf, -np.inf, *[1.]*(n_odd-2)], huge=[1e308, -1e308, *[1.]*(n_odd-2)], mixed=[1, 'a', None]*11, lists=[['a', 'b'], ['b'], []]*11, dicts=[{'a': 1}]*n_odd, sets=[{'a'}, {'b'}, set()]*11,
+           bools=[True, False, None]*11, categories=pd.Categorical([1, 2, 3]*11), Int64=pd.array([1, None, 3]*11, 'Int64'), string=pd.array(['u', None, 'v']*11, 'string'), dates=pd.date_range('2020', periods=n_odd), complex=[1j]*n_odd, text='', uint64=np.full(n_odd, 2**64-1, np.uint64))
+
+@pytest.mark.parametrize('name', odd)
+def test_odd_columns(name):
+    items = pd.DataFrame(dict(year=odd[name], genres=odd[name], age=odd[name]), range(n_odd))
+    df = pd.DataFrame(dict(user=[0, 1, 2], item=[0, 1, 2], rating=[1, 2, 3]))
+    inter = Interactions.from_df(df, item_info=items, user_info=items.rename_axis('user'))
+    net = shaken(WideDeep.from_inter(inter, user_cols=('age', 'year'), item_cols=('age', 'year')))
+    assert torch.isfinite(net(all_pairs(*net.u_cats.shape[:1], n_odd))).all()
+
+def test_whole_numbers_are_written_the_same_with_and_without_a_gap():
+    zips = [pd.Series([1, 2, 3]), pd.Series([1., 2, np.nan]), pd.Series(pd.array([1, 2, None], 'Int64')), pd.Series([1, 2, None], dtype=object)]
+    assert [as_categories(pd.DataFrame({'zip': z}), 'zip').zip.tolist()[:2] for z in zips] == [['1', '2']]*4
+
+def test_ages_below_0_are_no_ages():
+    assert text_of(as_categories(pd.DataFrame(dict(age=[-1, 0])), ['age'])) == dict(age=[None, 'under 18'])
+
+def test_one_column_by_its_name():
+    "A text was read as a list of letters, and no column was found"
+    assert WideDeep.from_inter(interactions(), user_cols='age', item_cols=None).user_sizes == (5,)
+    with pytest.raises(ValueError, match='two columns'): as_categories(pd.DataFrame([[1, 2]], columns=['age', 'age']), ['age'])
+    with pytest.raises(TypeError, match='Interactions'): WideDeep.from_inter(people)
+
+def test_titles_as_tags_cost_no_width(peak_growth):
+    "A weight for each of 3,000 users and 20,000 words would be 240 MB, a flag for each title and word 1.6 GB"
+    N = 20_000
+    df = pd.DataFrame(dict(user=np.arange(3000), item=np.arange(3000), rating=3))
+    items = pd.DataFrame(dict(title=[f'Thing {k}' for k in range(N)], genres=[f'g{k%20}' for k in range(N)]), range(N))
+    inter = Interactions.from_df(df, item_info=items)
+    with pytest.warns(UserWarning, match="'title' is left out.*20,000 different words"):
+        net, grown = peak_growth(lambda: WideDeep.from_inter(inter, item_cols='title', tag_col='title', n_factors=4))
+    assert net.n_tags == 0 and net.item_sizes == () and grown < 150e6, f'{grown/1e6:.0f} MB'
+
+@pytest.mark.parametrize('bad', [np.nan, np.inf])
+def test_weights_that_are_no_numbers(tmp_path, bad):
+    from safetensors.numpy import load_file, save_file
+    import hashlib
+    net, _ = net_of('wide')
+    net.save(tmp_path)
+    numbers, about = next(tmp_path.glob('*.safetensors')), tmp_path/'model.json'
+    arrays = load_file(numbers)
+    arrays['first.weight'] = arrays['first.weight'].copy()
+    arrays['first.weight'][0, 0] = bad
+    save_file(arrays, numbers)
+    data = numbers.read_bytes()
+    about.write_bytes(model_json({**json.loads(about.read_text()), 'bytes': len(data), 'sha256': hashlib.sha256(data).hexdigest()}))
+    with pytest.raises(Damaged, match='first.weight'): Network.load(tmp_path)

@@ -1,15 +1,17 @@
 "Bad input, budgets, fallbacks, filters that hold, memory, files, and an independent oracle for the whole funnel"
-import threading, time
+import threading, time, warnings
 
 import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions
 from recsys_course.implicit import EASE, ImplicitALS
-from recsys_course.candidates import NewArrivals, SimilarToRecent, merge_candidates
+from recsys_course.candidates import NewArrivals, SimilarToRecent, arrival_times, merge_candidates
 from recsys_course.check import check_recommender
-from recsys_course.pipeline import Pipeline
-from recsys_course.recommender import Popular, Recommender, User
-from recsys_course.rerank import Cap, Diverse, Fresh, Pin, Promote, age_rated, blocked, rule, seen, unavailable
+from recsys_course.factorize import ALS
+from recsys_course.pipeline import Misses, Pipeline, StageWarning, hold_out_pairs
+from recsys_course.recommender import ItemKNN, Popular, Recommender, User
+from recsys_course.rerank import (Cap, Diverse, FittedFilter, Fresh, ItemFilter, Moved, Pin, Promote, Step, age_rated, blocked, rule, seen,
+                                  unavailable)
 from recsys_course.retrieve import Nearest
 from recsys_course.towers import TwoTower
 from recsys_course.simulate import World
@@ -330,3 +332,363 @@ def test_a_loaded_pipeline_answers_at_once(pipe, train, tmp_path):
     again = Recommender.load(tmp_path/'p')
     history = train.history('u5').set_index('item').rating.to_dict()
     for who in ('u1', User(history, id='Zoe')): pd.testing.assert_frame_equal(again.recommend(who), pipe.recommend(who))
+
+# --- failures are told: once each, at a bounded rate, and in the answer
+
+def told(f):
+    "What a call gives, and the words of its warnings about stages"
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter('always')
+        res = f()
+    return res, [str(w.message) for w in found if issubclass(w.category, StageWarning)]
+
+def inf(self, codes): return np.full((len(codes), len(self.items)), np.inf, np.float32)
+def one_nan(self, codes): s = np.ones((len(codes), len(self.items)), np.float32); s[:, 7] = np.nan; return s
+
+@pytest.mark.parametrize('gen,word', [(raises, 'broken'), (nan, 'nan'), (one_nan, 'nan'), (inf, 'inf')])
+def test_a_failing_generator_is_told_once(gen, word, train, caplog):
+    p = Pipeline({'bad': Does(gen), 'popular': Popular()}, scorer=None).fit(train)
+    users = train.users.ids[:20].tolist()
+    with caplog.at_level('WARNING', logger='recsys_course.pipeline'):
+        recs, words = told(lambda: [p.recommend(u) for u in users for _ in range(3)] and p.recommend(users))
+    assert len(words) == 1 and "'bad'" in words[0] and word in words[0].lower() and 'no candidates' not in words[0]
+    assert len([r for r in caplog.records if r.name == 'recsys_course.pipeline']) == 1
+    assert word in recs.attrs['notes']['bad'].lower() and recs.groupby('user').size().eq(10).all()
+    assert recs['item'].tolist() == Popular().fit(train).recommend(users)['item'].tolist()
+    assert sum(p.misses.counts.values()) >= 60
+
+def test_a_good_day_has_no_notes(pipe, train):
+    recs, words = told(lambda: pipe.recommend(['u1', 'u2'], titles=True))
+    assert words == [] and recs.attrs['notes'] == {} and list(recs) == ['user', 'item', 'title', 'score', 'rank']
+
+def test_failures_while_fitting_are_told(train):
+    _, words = told(lambda: Pipeline({'bad': Does(raises), 'popular': Popular()}, n_candidates=30, n_rounds=2).fit(train))
+    assert len(words) == 1 and 'broken' in words[0]
+
+def test_misses_are_counted_and_said_at_a_bounded_rate(caplog):
+    m = Misses()
+    with caplog.at_level('WARNING', logger='recsys_course.pipeline'):
+        _, words = told(lambda: [m.tell('als', kind, 'gone') for kind in ('late', 'OSError') for _ in range(5000)])
+        assert len(words) == 2 and len(caplog.records) == 2
+        m.said = {key: t - 61 for key, t in m.said.items()}                         # a minute later
+        _, words = told(lambda: [m.tell('als', 'late', 'gone') for _ in range(50)])
+    assert words == [] and len(caplog.records) == 3 and '5001 so far' in caplog.records[-1].getMessage()
+    assert m.counts == {('als', 'late'): 5050, ('als', 'OSError'): 5000}
+
+def test_threads_lose_no_miss():
+    m = Misses()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        crowd = [threading.Thread(target=lambda: [m.tell('a', 'b', 'c') for _ in range(500)]) for _ in range(8)]
+        for t in crowd: t.start()
+        for t in crowd: t.join()
+    assert m.counts == {('a', 'b'): 4000}
+
+@pytest.mark.parametrize('scorer,word', [(lambda X: X[:, 0]*np.nan, 'NaN'), (lambda X: X[:, 0]*0 + np.inf, 'infinite'), (lambda X: 1/0, 'ZeroDivisionError'), (lambda X: ['a']*len(X), 'ValueError')])
+def test_a_failing_scorer_is_told(scorer, word, train):
+    p = Pipeline({'popular': Popular()}, scorer=None).fit(train)
+    p.scorer, p.is_scored = Scores(scorer), True
+    recs, words = told(lambda: [p.recommend('u1') for _ in range(5)][-1])
+    assert len(words) == 1 and word in words[0] and 'scorer' in recs.attrs['notes'] and recs['item'].tolist() == popular_list(train, 'u1', 10)
+
+class Odd(Step):
+    "A step that does as told"
+    name = 'odd'
+    def __init__(self, f): self.f = f
+    def apply(self, page): return self.f(page)
+
+STEPS = {'floats': lambda p: Moved(np.argsort(-p.score, 1, kind='stable').astype(float)), 'twice': lambda p: Moved(np.zeros(p.items.shape, int)), 'short': lambda p: Moved(np.arange(3)[None]),
+         'nan': lambda p: Moved(np.tile(np.arange(p.items.shape[1]), (len(p.items), 1)), p.score*np.nan), 'inf': lambda p: Moved(np.tile(np.arange(p.items.shape[1]), (len(p.items), 1)), np.full(p.score.shape, np.inf)),
+         'flat': lambda p: Moved(np.tile(np.arange(p.items.shape[1]), (len(p.items), 1)), np.zeros(3)), 'nothing': lambda p: None, 'marks': lambda p: Moved(np.tile(np.arange(p.items.shape[1]), (len(p.items), 1)), marked=np.zeros(2, bool))}
+
+@pytest.mark.parametrize('how', STEPS)
+def test_a_step_that_gives_no_order_is_told_and_left_out(how, train):
+    p = Pipeline({'popular': Popular()}, scorer=None, order=[Odd(STEPS[how])]).fit(train)
+    recs, words = told(lambda: p.recommend(['u1', 'u2']))
+    assert len(words) == 1 and "'odd'" in words[0] and recs['item'].tolist() == [*popular_list(train, 'u1', 10), *popular_list(train, 'u2', 10)]
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize('budget', [None, 5000])
+def test_somebody_who_stops_the_program_stops_it(error, budget, train):
+    def stops(self, codes): raise error
+    p = Pipeline({'bad': Does(stops), 'popular': Popular()}, scorer=None, budget_ms=budget).fit(train)
+    with pytest.raises(error): p.recommend('u1')
+
+# --- functions as generators
+
+def listing(rows): return lambda users, k: pd.DataFrame(rows, columns=['user', 'item', 'score'])
+
+def test_rows_of_other_people_are_ignored_and_told_once(train):
+    every = [(u, i, 100. - n) for k, u in enumerate(train.users.ids) for n, i in enumerate(range(k % 40, k % 40 + 30))]
+    p = Pipeline({'mine': listing([*every, ('stranger', 5, 1e3)])}, scorer=None).fit(train)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter('always')
+        for u in train.users.ids[:12]:
+            had = set(train.df['item'][train.df.user == u])
+            want = [i for v, i, _ in every if v == u and i not in had]
+            assert p.recommend(u, k=len(want))['item'].tolist() == want
+    assert len(found) == 1 and 'not asked about' in str(found[0].message)
+
+@pytest.mark.parametrize('make,word', [(lambda u, k: [1, 2], 'list'), (lambda u, k: pd.DataFrame(dict(user=u)), 'columns user, item'), (lambda u, k: pd.DataFrame(dict(user=u, item=1, score=np.nan)), 'NaN'),
+                                       (lambda u, k: pd.DataFrame(dict(user=u, item=1, score=np.inf)), 'infinite'), (lambda u, k: pd.DataFrame(dict(user=u, item=1, score='high')), "'high'"), (lambda u, k: pd.DataFrame(dict(user=u, item=1, score=1e300)), 'infinite'),
+                                       (lambda u, k: pd.DataFrame(dict(user=u, item=-9, score=1.)), '-9'), (lambda u, k: pd.DataFrame(dict(user=u, item=None, score=1.)), 'missing')])
+def test_what_a_function_gives_is_looked_at(make, word, train):
+    p = Pipeline({'mine': make, 'popular': Popular()}, scorer=None).fit(train)
+    recs, words = told(lambda: p.recommend('u1'))
+    assert word in recs.attrs['notes']['mine'] and len(words) == 1 and recs['item'].tolist() == popular_list(train, 'u1', 10)
+
+def test_functions_may_give_ranks_order_or_repeats(train):
+    had = set(train.history('u1')['item'])
+    new = [i for i in range(80) if i not in had][:6]
+    frame = lambda **kw: pd.DataFrame(dict(user='u1', item=new) | kw)
+    for df, want in ((frame(), new), (frame(rank=range(6, 0, -1)), new[::-1]), (frame(score=[1, 2, 3, 4, 5, 6]), new[::-1]), (frame(score=pd.array([6, 5, 4, 3, 2, 1], dtype='Int64')), new), (frame(score=list('654321')), new),
+                     (pd.concat([frame(score=range(6)), frame(score=-1.)]), new[::-1])):
+        assert Pipeline({'mine': lambda users, k: df}, scorer=None).fit(train).recommend('u1', k=6)['item'].tolist() == want
+    for nothing in (None, frame().iloc[:0]): assert Pipeline({'mine': lambda users, k: nothing}, scorer=None).fit(train).recommend('u1')['item'].tolist() == popular_list(train, 'u1', 10)
+
+# --- a list does not depend on who else asks
+
+@pytest.fixture(scope='module')
+def narrow(train): return Pipeline({'als': ImplicitALS(4, 2), 'new': NewArrivals(.1), 'recent': SimilarToRecent(n_recent=2, k=5), 'popular': Popular()}, n_candidates=20, n_each=6, n_rounds=1).fit(train)
+
+@pytest.mark.parametrize('seed', range(12))
+def test_alone_as_together_whatever_is_filtered(seed, train, narrow):
+    rng = np.random.default_rng(seed)
+    keep = lambda d: pd.Series(rng.random(len(d)) < rng.choice([.03, .1, .3]), d.index)
+    foes = {u: rng.choice(80, 60, replace=False).tolist() for u in rng.choice(train.df.user.unique(), 15)}
+    filters = [[keep], [blocked(foes)], [keep, blocked(foes)], [age_rated({int(i): 30 for i in rng.choice(80, 60, replace=False)})]][seed % 4]
+    p = narrow.change(train, filters=filters, order=[[], [Diverse(.5), Cap(1)]][seed % 2])
+    users = [*train.users.ids[seed::2], User({1: 1., 2: 1.}, id='new'), User({5: 1.}, id='u3')]
+    together, alone = p.recommend(users, k=9), pd.concat([p.recommend(u, k=9) for u in users], ignore_index=True)
+    assert together.user.tolist() == alone.user.tolist() and together['item'].tolist() == alone['item'].tolist()
+
+# --- repeated events, scales, and trains that are hardly there
+
+def ratings(values, seed=0):
+    rng = np.random.default_rng(seed)
+    base = log(40, 50, 700, seed)
+    return base.df.assign(rating=rng.choice(values, 700))
+
+def test_repeated_events_change_no_list(train):
+    df = ratings([1., 2, 3, 4, 5])
+    twice = pd.concat([df, df.iloc[::2], df], ignore_index=True)
+    make = lambda: Pipeline({'recent': SimilarToRecent(n_recent=3), 'new': NewArrivals(.2), 'fresh': lambda u, k: None}, n_candidates=30, n_rounds=2, scorer=Scores(lambda X: X[:, -1]))
+    a, b = (make().fit(Interactions.from_df(d, duplicates='keep')).recommend(df.user.unique(), k=8) for d in (df, twice))
+    pd.testing.assert_frame_equal(a, b)
+    busy = df[df['item'] == df['item'].iloc[0]]
+    much = pd.concat([df, *[busy.head(1)]*50], ignore_index=True)                     # one person, one item, fifty times
+    for m in (SimilarToRecent(), NewArrivals(.5)):
+        x, y = (m.fit(Interactions.from_df(d, duplicates='keep')).recommend(df.user.unique(), k=8) for d in (df, much))
+        pd.testing.assert_frame_equal(x, y)
+
+def test_all_events_of_a_pair_are_held_out_together():
+    df = ratings([1.])
+    inter = Interactions.from_df(pd.concat([df, df, df.head(50)], ignore_index=True), duplicates='keep')
+    part, held = hold_out_pairs(inter, .25, 3)
+    pairs = lambda d: set(zip(d.df.user, d.df['item']))
+    assert not pairs(part) & pairs(held) and len(part) + len(held) == len(inter)
+    assert pairs(held) == pairs(Interactions.from_df(df).split('user_random', .25, 3)[1])
+
+def test_labels_do_not_depend_on_the_unit_of_the_scale():
+    df = ratings([1., 2, 3, 4, 5])
+    want = None
+    for low, unit in ((0, 1), (-1, 1), (-3, 1), (-1, .25)):                          # 1..5, 0..4, -2..2, 0..1
+        inter = Interactions.from_df(df.assign(rating=(df.rating + low)*unit))
+        p = Pipeline({'p': Popular()}, n_candidates=30, n_rounds=1, scorer=Scores(lambda X: X[:, 0])).fit(inter)
+        _, y, w, _ = p.examples(inter)
+        p.now = p.now*0; p.now.eliminate_zeros()                                      # nobody has met anything: all that is held is found
+        _, y, w, _ = p.examples(inter)
+        assert y.any() and (w >= 0).all()
+        if want is None: want = y, w
+        assert (y == want[0]).all() and np.allclose(w, want[1], atol=1e-5)
+
+@pytest.mark.parametrize('pick', [lambda d: d.head(1), lambda d: d.head(2), lambda d: d.head(6), lambda d: d.drop_duplicates('user'), lambda d: d[d['item'] == 3], lambda d: d[d.user == 'u1']])
+def test_small_trains(pick, train):
+    inter = Interactions.from_df(pick(train.df).reset_index(drop=True))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter('always')
+        p = Pipeline({'als': ImplicitALS(2, 1), 'p': Popular(), 'new': NewArrivals(), 'recent': SimilarToRecent()}, n_candidates=10, n_rounds=2, order=[Diverse()]).fit(inter)
+    n = min(10, len(inter.items) - 1)
+    u = inter.users.ids[0]
+    assert len(p.recommend(u, exclude_seen=False)) == n
+    if not p.is_scored: assert any('nothing to learn from' in str(w.message) for w in found) and not any('test part is empty' in str(w.message) for w in found)
+
+def test_an_empty_train_is_refused(train):
+    with pytest.raises(ValueError, match='no events'): Pipeline({'p': Popular()}).fit(train.take(np.zeros(len(train), bool)))
+
+COLUMNS = {'lists': lambda n: [['a', 'b']]*n, 'sets': lambda n: [{'a'}]*n, 'arrays': lambda n: [np.ones(2)]*n, 'dicts': lambda n: [{'a': 1}]*n, 'missing': lambda n: np.nan, 'none': lambda n: None, 'NA': lambda n: pd.NA, 'inf': lambda n: np.inf,
+           'dates': lambda n: pd.Timestamp('2020'), 'mixed': lambda n: [1, 'a']*(n//2) + [1]*(n % 2), 'bools': lambda n: True, 'complex': lambda n: 1j, 'empty': lambda n: '', 'Int64': lambda n: pd.array([1, None]*(n//2) + [1]*(n % 2), dtype='Int64')}
+
+@pytest.mark.parametrize('name', COLUMNS)
+def test_columns_of_any_kind(name, train, tmp_path):
+    items, people = (t.assign(extra=COLUMNS[name](len(t))) for t in (train.item_info, train.user_info))
+    items.loc[items.index[3], 'title'] = None
+    inter = Interactions.from_df(train.df, item_info=items.drop(index=5), user_info=people)
+    p = Pipeline({'p': Popular(), 'new': NewArrivals()}, n_candidates=20, n_rounds=1, scorer=Scores(lambda X: -X[:, -1])).fit(inter)
+    p.scorer, p.is_scored = None, False
+    p.save(tmp_path/'p')
+    pd.testing.assert_frame_equal(Pipeline.load(tmp_path/'p').recommend('u1', titles=True), p.recommend('u1', titles=True))
+
+def test_words_are_bounded_before_they_are_built(peak_growth):
+    n = 6000
+    info = pd.DataFrame(dict(title=[f'Film {k}' for k in range(n)], genres=[f'g{k}|h{k % 7}' for k in range(n)]), pd.RangeIndex(n, name='item'))
+    info.loc[3, 'title'] = 'A|B'
+    df = pd.DataFrame(dict(user=np.arange(2*n) % 300, item=np.arange(2*n) % n, rating=1., timestamp=np.arange(2*n))).drop_duplicates(['user', 'item'])
+    inter = Interactions.from_df(df, item_info=info)
+    make = lambda: Pipeline({'p': Popular()}, scorer=None, n_candidates=30, order=[Diverse(), Cap(2), Cap(1, column='title')]).fit(inter)
+    recs, grown = peak_growth(lambda: make().recommend(inter.users.ids[:50]))
+    assert len(recs) == 500 and grown < 120*2**20, f'{grown/1e6:.0f} MB'                # items x words: 144 MB for each of three
+
+# --- settings
+
+BAD = [('n_candidates', v, 'n_candidates') for v in ('5', None, True, np.nan, 0, -1, 1.5, np.inf)] + [('n_each', v, 'n_each') for v in (0, 'a', 1.5, True)] + [('n_rounds', v, 'n_rounds') for v in (None, 0, 'a')] + \
+      [('holdout', v, 'holdout') for v in ('a', None, np.nan, 0, 1, -1, True)] + [('max_rows', v, 'max_rows') for v in (0, None, 'a', True, 2.5)] + [('seed', v, 'seed') for v in (-1, 'a', None, 1.5, True, 2**40)] + \
+      [('budget_ms', v, 'budget_ms') for v in ('x', 0, np.nan, np.inf, True, {'nosuch': 5}, {'p': '5'}, {'p': None}, {'all': -1})] + [('weights', v, 'weight') for v in ([1], 3, {'p': '2'}, {'p': None}, {'p': True}, {'p': np.inf}, {'q': 1}, {1: 1})] + \
+      [('scorer', v, 'scorer') for v in ('tree', 3, Scores, lambda X: X)] + [('filters', v, 'filters') for v in ('seen', 3, [3], Diverse())] + [('order', v, 'order') for v in ('mmr', 3, Cap, [Cap])]
+
+@pytest.mark.parametrize('name,value,word', BAD, ids=[f'{n}={v!r}'[:40] for n, v, _ in BAD])
+def test_settings_are_checked_before_anything_is_fitted(name, value, word):
+    with pytest.raises((ValueError, TypeError), match=word) as e: Pipeline({'p': Popular()}, **{name: value})
+    assert '\n' not in str(e.value) and type(e.value) in (ValueError, TypeError)
+
+@pytest.mark.parametrize('name', [1, '', None, 'scorer', 'merge', 'seen', 'all', 'rank', 'item', 'note'])
+def test_names_that_are_taken(name):
+    with pytest.raises(ValueError, match='another name'): Pipeline({name: Popular()})
+
+def test_classes_are_no_stages():
+    with pytest.raises(TypeError, match='Popular'): Pipeline({'p': Popular})
+
+def test_none_is_no_filter_and_no_step(train):
+    assert Pipeline({'p': Popular()}, scorer=None, filters=None, order=None).fit(train).recommend('u1')['item'].tolist() == popular_list(train, 'u1', 10)
+
+def test_what_was_made_for_other_data_is_refused(pipe, train):
+    other = log(n_items=50)
+    foreign = [ItemFilter('mine', np.ones(50, bool)), unavailable([1]).make(other), blocked({'u1': [2]}).make(log(n_users=30))]
+    for f in foreign:
+        with pytest.raises(ValueError, match='81 item codes|62 user codes'): Pipeline({'p': Popular()}, scorer=None, filters=f).fit(train)
+        with pytest.raises(ValueError, match='81 item codes|62 user codes'): pipe.change(train, filters=[f])
+    with pytest.raises(ValueError, match='other users or items'): pipe.change(other, filters=[unavailable([1])])
+    with pytest.raises(TypeError, match='DataFrame'): pipe.change(train.df)
+    with pytest.raises(ValueError, match='budget_ms'): pipe.change(train, budget_ms={'nosuch': 3})
+    with pytest.raises(RuntimeError, match='not fitted'): Pipeline({'p': Popular()}).change(train)
+
+def test_a_filter_that_answers_with_anything_else(train):
+    class Numbers(FittedFilter):
+        def allowed(self, query, items): return items % 3
+    with pytest.raises(TypeError, match='must give a bool'): Pipeline({'p': Popular()}, scorer=None, filters=Numbers()).fit(train).recommend('u1')
+
+def test_two_pins_are_both_in_the_race(train):
+    last = popular_list(train, 'u1', 80)[-2:]
+    p = Pipeline({'p': Popular()}, scorer=None, n_candidates=10, order=[Pin(last[:1], at=1), Pin(last[1:], at=4)]).fit(train)
+    recs = p.recommend('u1')['item'].tolist()
+    assert recs[0] == last[0] and recs[3] == last[1]
+    assert p.explain('u1').generators.str.contains('pinned').sum() == 2
+
+def test_scorers_get_weights_by_name():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.impute import SimpleImputer
+    inter = Interactions.from_df(ratings([1., 5.]))
+    with pytest.warns(UserWarning, match='takes no weights'):
+        p = Pipeline({'p': Popular(), 'new': NewArrivals()}, n_candidates=30, n_rounds=1, scorer=make_pipeline(SimpleImputer(keep_empty_features=True), LogisticRegression(max_iter=300))).fit(inter)
+    assert len(p.recommend('u1')) == 10
+    class Weighed(Scores):
+        def fit(self, X, y, sample_weight=None): self.got = sample_weight
+    w = Weighed(lambda X: X[:, 0])
+    Pipeline({'p': Popular(), 'new': NewArrivals()}, n_candidates=30, n_rounds=1, scorer=w).fit(inter)
+    assert np.ptp(w.got) > 0
+
+# --- one way to ask
+
+def test_excluded_items_and_unknown_people(pipe, train):
+    out, users = [0, 1, 2, 30, 31], ['u1', 'stranger', 'u2', User({1: 1.}, id='new')]
+    recs = pipe.recommend(users, k=60, exclude=out, on_unknown='skip')
+    assert recs.user.unique().tolist() == ['u1', 'u2', 'new'] and not set(recs['item']) & {*out, 3, 4}
+    for u in ('u1', 'u2'): assert set(recs['item'][recs.user == u]) == set(range(80)) - {*out, 3, 4} - set(train.history(u)['item'])
+    some = pipe.recommend('u1', k=60, items=range(20, 40), exclude=out)
+    assert set(some['item']) == set(range(20, 40)) - {30, 31} - set(train.history('u1')['item'])
+    assert len(pipe.recommend(['stranger'], on_unknown='skip')) == 0
+    with pytest.raises(ValueError, match='on_unknown'): pipe.recommend('u1', on_unknown='drop')
+    with pytest.raises(KeyError, match='999'): pipe.recommend('u1', exclude=[999])
+    with pytest.raises(TypeError, match='Nearest'): pipe.recommend('u1', index=object())
+
+def test_because_is_answered_by_a_stage_that_can():
+    inter = Interactions.from_df(ratings([1.]))
+    knn = ItemKNN(k=20)
+    p = Pipeline({'als': Does(nothing), 'recent': SimilarToRecent(), 'knn': knn}, scorer=None, weights={'knn': 3}).fit(inter)
+    for who in ('u1', User({1: 1., 2: 1., 3: 1.})):
+        for item in p.recommend(who, k=5)['item']:
+            want = knn.because(who, item)
+            if len(want): pd.testing.assert_frame_equal(p.because(who, item), want)
+            else: assert len(p.because(who, item)) <= 3
+    with pytest.raises(NotImplementedError, match='explain'): Pipeline({'p': Popular()}, scorer=None).fit(inter).because('u1', 5)
+    with pytest.raises(KeyError): p.because('u1', 999)
+
+def test_because_of_recent_items_adds_up_to_the_score():
+    inter = Interactions.from_df(ratings([1., 3., 5.]))
+    m = SimilarToRecent(n_recent=4, fade=.5).fit(inter)
+    for who in (*inter.users.ids[:8], User({3: 1., 7: 5., 9: 2.})):
+        recs = m.recommend(who, k=3)
+        for item, score in zip(recs['item'], recs.score): assert np.isclose(m.because(who, item, n=9).iloc[:, 1].sum(), score, rtol=1e-4)
+
+def test_histories_are_checked_where_ratings_are_predicted():
+    inter = Interactions.from_df(ratings([1., 2, 3, 4, 5]))
+    stars = Pipeline({'als': ALS(n_factors=2, n_epochs=2), 'p': Popular()}, scorer=None).fit(inter)
+    with pytest.raises(ValueError, match='off the scale'): stars.recommend(User({3: 50.}))
+    with pytest.raises(ValueError, match='without a rating'): stars.recommend(User([3, 4]))
+    assert len(stars.recommend(User({3: 5.}))) == 10
+    clicks = Pipeline({'als': ImplicitALS(2, 2), 'recent': SimilarToRecent(), 'p': Popular()}, scorer=None).fit(inter)
+    assert told(lambda: clicks.recommend(User({3: 50.})))[1] == [] and len(clicks.recommend(User([3, 4]))) == 10
+
+def test_explain_and_funnel_take_what_recommend_takes(pipe, train):
+    new = User({1: 1.}, id='new')
+    for who in ('u1', ['u1'], pd.DataFrame(dict(user=['u1'])), train.users.ids[3:4], new, [new]): assert pipe.explain(who)['item'].tolist() == pipe.recommend(who)['item'].tolist()
+    import matplotlib; matplotlib.use('Agg')
+    assert pipe.funnel(new).out['list'] == 10
+
+# --- candidates
+
+@pytest.mark.parametrize('rank,word', [([0, 1, 2], 'count from 1'), ([-1, 1, 2], 'count from 1'), ([1.5, 2, 3], 'whole numbers'), ([np.nan, 1, 2], 'count from 1'), ([np.inf, 1, 2], 'count from 1'), (['a', 1, 2], 'count from 1')])
+def test_merged_ranks_are_places(rank, word):
+    with pytest.raises(ValueError, match=word): merge_candidates({'g': pd.DataFrame(dict(user='a', item=[1, 2, 3], rank=rank))})
+
+def test_what_can_be_merged():
+    d = pd.DataFrame(dict(user='a', item=[1, 2, 3], rank=[1, 2, 3]))
+    want = merge_candidates({'g': d, 'h': d.iloc[::-1]})
+    for same in (d.astype(dict(rank=float)), d.assign(rank=list('123')), d.assign(rank=pd.array([1, 2, 3], dtype='Int64')), d.set_axis([9, 9, 9]), d.assign(score=1)): pd.testing.assert_frame_equal(merge_candidates({'g': same, 'h': d}), want)
+    assert len(merge_candidates({'g': d.iloc[:0]})) == 0 and len(merge_candidates({'g': d, 'h': d.iloc[:0]})) == 3
+    for lists, word in (({}, 'at least one'), (None, 'at least one'), ([d], 'at least one'), ({'g': [1, 2]}, 'not a list'), ({'g': d.drop(columns='rank')}, 'rank'), ({'g': d.assign(item=[None, 2, 3])}, 'no item'), ({'g': d.assign(user=np.nan)}, 'no user')):
+        with pytest.raises((ValueError, TypeError), match=word): merge_candidates(lists)
+    for n in (0, -1, 1.5, 'a', True):
+        with pytest.raises(ValueError, match='at least one'): merge_candidates({'g': d}, n=n)
+
+@pytest.mark.parametrize('unit', [1, .01, 1e-4])
+def test_arrivals_of_times_with_fractions(unit):
+    df = pd.DataFrame(dict(user=[1, 2, 3, 4, 1], item=[10, 11, 12, 13, 13], rating=1., timestamp=np.array([0, 1, 2, 4, 3.])*unit + .5*unit))
+    assert np.allclose(arrival_times(Interactions.from_df(df)), [0, 0, .25, .5, .75])
+    assert np.allclose(arrival_times(Interactions.from_df(df.assign(timestamp=pd.to_datetime(df.timestamp*1e12)))), [0, 0, .25, .5, .75])
+
+@pytest.mark.parametrize('make,word', [(lambda: NewArrivals('a'), 'share'), (lambda: NewArrivals(None), 'share'), (lambda: NewArrivals(True), 'share'), (lambda: NewArrivals(np.nan), 'share'), (lambda: NewArrivals(1.5), 'share'), (lambda: SimilarToRecent(k=None), 'k='), (lambda: SimilarToRecent(k=0), 'k='),
+                                       (lambda: SimilarToRecent(n_recent=1.5), 'n_recent'), (lambda: SimilarToRecent(fade=None), 'fade'), (lambda: SimilarToRecent(fade=-1), 'fade'), (lambda: SimilarToRecent(fade=np.inf), 'fade'), (lambda: SimilarToRecent('als'), 'no Recommender'), (lambda: SimilarToRecent(Popular()).fit(log()), 'no item vectors'),
+                                       (lambda: SimilarToRecent().fit(Interactions.from_df(ratings([0., 1]))), 'above 0'), (lambda: SimilarToRecent().fit(Interactions.from_df(ratings([-1., 1]))), 'above 0')])
+def test_settings_of_generators(make, word):
+    with pytest.raises((ValueError, TypeError), match=word): make()
+
+# --- files
+
+def test_a_save_that_is_refused_leaves_the_old_model(pipe, train, tmp_path):
+    pipe.save(tmp_path/'p')
+    def mine(df): return df
+    for bad in (pipe.change(train, order=[Diverse(), mine]), pipe.change(train, filters=[unavailable([1]), Even()])):
+        with pytest.raises(TypeError): bad.save(tmp_path/'p')
+        pd.testing.assert_frame_equal(Pipeline.load(tmp_path/'p').recommend('u1'), pipe.recommend('u1'))
+
+class Even(FittedFilter):
+    "Holds a lock, which cannot be saved"
+    def __init__(self): self.lock = threading.Lock()
+    def allowed(self, query, items): return items % 2 == 0
+
+def test_a_pipeline_can_be_copied_and_pickled(pipe, train):
+    import copy, pickle
+    plain = Pipeline({'p': Popular(), 'new': NewArrivals()}, scorer=None).fit(train)
+    for a, b in ((copy.deepcopy(pipe), pipe), (pickle.loads(pickle.dumps(plain)), plain)): pd.testing.assert_frame_equal(a.recommend('u1'), b.recommend('u1'))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 
-from recsys_course.core import Damaged, Saveable
+from recsys_course.core import Damaged, Saveable, model_json
 from recsys_course.data import Interactions
 from recsys_course.rank import PairFeatures, Ranker, check_trees, deal_lists, spread_within
 
@@ -226,6 +226,18 @@ def test_no_other_row_changes_a_bit(fitted):
     np.testing.assert_array_equal(fitted.predict(pd.DataFrame(X)), s)
     assert fitted.predict(X[:0]).shape == (0,)
 
+def test_no_other_row_changes_a_bit_of_a_long_line():
+    X = np.random.default_rng(0).normal(size=(2000, 67)).astype(np.float32)
+    r = Ranker(1).fit(X, X[:, 0] > 0)
+    s = r.line_scores(X)
+    for n in (1, 2, 5, 300): np.testing.assert_array_equal(r.line_scores(X[7:7+n]), s[7:7+n])
+
+def test_fitting_again_forgets():
+    (X, y, groups), (Z, t, sizes) = lists(20), lists(20, seed=4)
+    r = Ranker(3).fit(Z, t, groups=sizes)
+    r.predict(Z)
+    np.testing.assert_array_equal(r.fit(X, y, groups=groups).predict(X), Ranker(3).fit(X, y, groups=groups).predict(X))
+
 def test_same_seed_same_bits():
     X, y, groups = lists()
     before = X.copy()
@@ -326,7 +338,7 @@ def test_copies(fitted):
 def rewrite(folder, change):
     about = json.loads((folder/'model.json').read_text())
     change(about['state'])
-    (folder/'model.json').write_text(json.dumps(about))
+    (folder/'model.json').write_bytes(model_json(about))
 
 def edit(pattern, new): return lambda text: re.sub(pattern, new, text, count=1)
 
@@ -338,7 +350,8 @@ HOSTILE = {'a circle': edit(r'left_child=\S+', 'left_child=0'), 'a loop of two':
            'two numbers of leaves': edit(r'num_leaves=', 'num_leaves=2 '), 'underscores': edit(r'num_leaves=(\d)', r'num_leaves=0_\1'), 'few leaves': edit(r'leaf_value=\S+ ', 'leaf_value='),
            'sizes': edit('\nTree=0', 'tree_sizes=99999999999\n\nTree=0'), 'a mean of trees': edit('\n\nTree=0', '\naverage_output\n\nTree=0'), 'more classes': edit('num_class=1', 'num_class=3'),
            'more features': edit(r'max_feature_idx=\d+', 'max_feature_idx=9'), 'another objective': edit('objective=lambdarank', 'objective=binary sigmoid:1'), 'a tree in the head': edit('\n\nTree=0', '\nTree=0'),
-           'a blank line in a tree': edit('\nthreshold', '\n\nthreshold'), 'a line twice': edit('\nthreshold=', '\nnum_leaves=2\nthreshold='), 'a line is missing': edit(r'\nthreshold=[^\n]*', ''),
+           'a blank line in a tree': edit('\nthreshold', '\n\nthreshold'), 'a line twice': edit('\nnum_leaves=', '\nnum_leaves=2\nnum_leaves='), 'few thresholds': edit(r'\nthreshold=\S+ ', '\nthreshold='), 'few kinds': edit(r'decision_type=\S+ ', 'decision_type='),
+           'a tree behind a return': edit('\n\nTree=0', '\rTree=0\rnum_leaves=1\rnum_cat=0\rleaf_value=5\ris_linear=0\rshrinkage=1\n\nTree=0'), 'a line is missing': edit(r'\nthreshold=[^\n]*', ''),
            'cut short': lambda t: t[:len(t)//2], 'cut before the end': lambda t: t[:-3], 'cut in the head': lambda t: t[:100], 'empty': lambda t: '', 'no trees': lambda t: t[:t.index('\nTree=0')] + '\nend of trees',
            'more after the end': lambda t: t + '\nparameters:\n', 'a zero byte': edit('threshold', 'thres\0hold'), 'other line ends': lambda t: t.replace('\n', '\r\n'), 'no text': lambda t: 5, 'None': lambda t: None}
 

@@ -7,8 +7,8 @@ from recsys_course.data import Interactions
 from recsys_course.implicit import ImplicitALS
 from recsys_course.recommender import Popular, Query, User
 from recsys_course.rerank import (Cap, Diverse, FittedFilter, Fresh, FunctionStep, LevelFilter, Moved, Page, PairFilter, Pin, Promote,
-                                  Step, age_rated, as_filters, as_steps, blocked, check_order, cooccurrence_vectors, item_flags, known_codes, mmr,
-                                  rule, seen, stretch, unavailable)
+                                  Step, age_rated, as_filters, as_steps, blocked, check_fits, check_order, cooccurrence_vectors, item_flags, item_words,
+                                  known_codes, mmr, rule, seen, stretch, unavailable)
 
 def log(n_users=60, n_items=80, n=1500, seed=0, titles=True):
     rng = np.random.default_rng(seed)
@@ -413,3 +413,111 @@ def test_promises_are_stronger_than_editors(train):
     page = Page(query, items[:, 3:], stretch(scores[:, 3:], items[:, 3:] >= 0))
     for step in (Promote(gone, 5.), Fresh(), Diverse(), Cap(), Pin(gone)): page = page.reordered(step.prepare(train).apply(page))
     assert not set(page.items[0]) & set(train.items.encode(gone))
+
+# --- what people hand in
+
+REFUSED = {'a rule in no order of the table': (lambda t: rule(lambda d: (d.year > 1960).reset_index(drop=True).set_axis(range(500, 580))), 'other labels'), 'a rule of text': (lambda t: rule(lambda d: np.array(['yes']*len(d))), "'yes'"), 'a rule of years': (lambda t: rule(lambda d: d.year), '1950'),
+           'a rule of nothing': (lambda t: rule(lambda d: None), 'a bool for each'), 'a rule of a table': (lambda t: rule(lambda d: d[['year']] > 1960), 'a bool for each'), 'a rule that is text': (lambda t: rule('year > 1960'), 'no function'),
+           'seen of a table': (lambda t: seen(t.df), 'from_df'), 'seen of other items': (lambda t: seen(Interactions.from_df(pd.DataFrame(dict(user=['u1'], item=[999], rating=1)))), 'no item of the log'), 'seen of other users': (lambda t: seen(Interactions.from_df(pd.DataFrame(dict(user=[1], item=[5], rating=1)))), 'no user of the log'),
+           'blocked of a list': (lambda t: blocked([1]), 'user: items'), 'blocked of a table': (lambda t: blocked(t.df), 'groupby'), 'blocked of None': (lambda t: blocked(None), 'user: items'),
+           'ages as a list': (lambda t: age_rated([1]), 'age_rated takes'), 'one age': (lambda t: age_rated(18), 'age_rated takes'), 'ages as words': (lambda t: age_rated({1: 'R'}), "'R'"), 'two ages': (lambda t: age_rated(pd.Series([18, 12], [1, 1])), 'two ages'), 'ages that are none': (lambda t: age_rated({1: 18}, age='gender'), "'[MF]' is no number"),
+           'unavailable of a table': (lambda t: unavailable(t.df[['item']]), 'take the column'), 'unavailable of None': (lambda t: unavailable(None), 'missing')}
+
+@pytest.mark.parametrize('how', REFUSED)
+def test_filters_refuse_in_one_sentence(how, train):
+    make, words = REFUSED[how]
+    with pytest.raises((ValueError, TypeError), match=words) as e: make(train).make(train)
+    assert '\n' not in str(e.value)
+
+def test_filters_take_what_means_the_same(train):
+    mask = unavailable([1, 2]).make(train).mask
+    for items in ((1, 2), {1, 2}, pd.Series([1, 2]), pd.Index([1, 2]), np.array([1, 2]), (i for i in (1, 2)), pd.array([1, 2], dtype='Int64'), [1., 2.], pd.Categorical([1, 2])): assert (unavailable(items).make(train).mask == mask).all()
+    pairs = blocked({'u1': [1, 2]}).make(train).out.toarray()
+    for given_ in ({'u1': {1, 2}}, pd.Series({'u1': [1, 2]}), {'u1': np.array([1, 2])}): assert (blocked(given_).make(train).out.toarray() == pairs).all()
+    ages = age_rated({1: 18, 2: 12}).make(train).items
+    for given_ in (pd.Series([12, 18], [2, 1]), {1: '18', 2: 12.}, {1: 18, 2: 12, 3: None}, pd.Series([18, 12], [1, 2], dtype='Int64')): assert (age_rated(given_).make(train).items == ages).all()
+    want = np.r_[False, train.item_info.year > 1960]
+    for keep in (lambda d: (d.year > 1960).sort_values(), lambda d: (d.year > 1960).to_numpy(), lambda d: (d.year > 1960).tolist(), lambda d: (d.year > 1960).astype('boolean'), lambda d: (d.year > 1960).astype(float), lambda d: (d.year > 1960)[::-1]): assert (rule(keep).make(train).mask == want).all()
+    assert as_filters(None) == [] and as_steps(None) == []
+
+def test_a_filter_answers_with_true_or_false(train, als):
+    class Odd(FittedFilter):
+        def __init__(self, f): self.f = f
+        def allowed(self, query, items): return self.f(items)
+    query = als.query(['u1', 'u2'])
+    for f in (lambda i: i % 3, lambda i: (i > 3)[0], lambda i: True, lambda i: np.where(i > 3, 1., np.nan), lambda i: None):
+        with pytest.raises(TypeError, match='must give a bool'): Odd(f).strike(np.zeros((2, 81), np.float32), query)
+
+@pytest.mark.parametrize('age,grown', [(40, True), ('40', True), (40., True), (np.int8(40), True), (9, False), (None, False), ([40], False), ({}, False), (np.nan, False), (pd.NA, False), ('forty', False), (np.array([40]), False), (b'x', False)])
+def test_ages_of_profiles(age, grown, train, als):
+    query = als.query([User([1], profile=dict(age=age)), User([1], profile=dict(age=50))])
+    assert age_rated({20: 18}).make(train).allowed(query, np.full((2, 1), train.items.encode(20)[0]))[:, 0].tolist() == [grown, True]
+
+def test_another_log_holds_for_somebody_with_a_history_of_their_own(train, als):
+    shop = Interactions.from_df(pd.DataFrame(dict(user=['u1'], item=[5], rating=1.)))
+    query = als.query(['u1', User([1], id='u1'), User([1], id='new')])
+    assert seen(shop).make(train).allowed(query, np.full((3, 1), train.items.encode(5)[0]))[:, 0].tolist() == [False, False, True]
+
+SETTINGS = [(lambda v: Diverse(v), 'weight', ('a', None, True, np.nan, -.1, 1.1, np.inf)), (lambda v: Diverse(depth=v), 'depth', (0, -1, 1.5, None, 'a', True)), (lambda v: Diverse(features=v), 'features', ('a', [1, 2], np.ones((81, 2, 2)), np.full((81, 2), np.nan), np.full((81, 2), np.inf))),
+            (lambda v: Cap(v), 'most', (0, -1, 1.5, None, 'a', True)), (lambda v: Cap(within=v), 'within', (0, -1, None, 'a')), (lambda v: Cap(column=v), 'column', (None, 3, ['genres'])), (lambda v: Pin([1], v), 'at=', (0, -1, 1.5, None, 'a')), (lambda v: Pin(v), 'pin', (None, pd.DataFrame(dict(item=[1])), [[1, 2]], {'u1': None})),
+            (lambda v: Promote([1], v), 'boost', (0, -1, None, 'a', True, np.nan, np.inf)), (lambda v: Fresh(v), 'weight', (0, -1, None, 'a', True, np.nan, np.inf)), (lambda v: mmr([1, .5], np.eye(2), 2, v), 'weight', (None, 'a', np.nan, 2, -1, True)), (lambda v: mmr([1, .5], np.eye(2), v), 'k=', (0, -1, None, 'a', 1.5)),
+            (lambda v: mmr(v, np.eye(2)), 'score', (['a', 'b'], [1, None], [1, np.nan], [1, np.inf], [1, 2, 3])), (lambda v: mmr([1, .5], v), 'vectors', ([1, 2], np.ones((2, 2, 2)), [[1, np.nan], [0, 1]], [[np.inf, 0], [0, 1]], [[1, 0]]))]
+
+@pytest.mark.parametrize('make,word,values', SETTINGS)
+def test_settings_are_refused_by_name(make, word, values):
+    for v in values:
+        with pytest.raises((ValueError, TypeError), match=word) as e: make(v)
+        assert '\n' not in str(e.value), v
+
+@given(st.integers(2, 9), st.integers(1, 4), st.integers(0, 10**6), st.sampled_from([1e-300, 1e-200, 1e-30, 1., 1e30, 1e200, 1e300]), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_mmr_does_not_depend_on_lengths(n, d, seed, unit, weight):
+    "Zero, opposite, tiny and huge vectors: whole numbers, so that lengths are exact, and a brute-force choice"
+    rng = np.random.default_rng(seed)
+    V, s = rng.integers(-2, 3, (n, d)), rng.permutation(n)/n
+    lengths = np.sqrt((V*V).sum(1))
+    C = (V@V.T)/np.where(lengths > 0, lengths, 1)[:, None]/np.where(lengths > 0, lengths, 1)
+    got, left = mmr(s, V*unit, n, weight), list(range(n))
+    for t, i in enumerate(got):
+        worth = {j: weight*s[j] - (1 - weight)*max((C[j, c] for c in got[:t]), default=0) for j in left}
+        assert worth[i] >= max(worth.values()) - 1e-9
+        left.remove(i)
+
+def test_diverse_with_tiny_and_huge_features(train, page):
+    V = np.random.default_rng(0).normal(size=(81, 5))
+    want = order_of(Diverse(.4, 9, V), page, train)
+    for same in (V*1e-200, V*1e200, pd.DataFrame(V), V.tolist(), pd.DataFrame(V).astype('Float64')): assert (order_of(Diverse(.4, 9, same), page, train) == want).all()
+
+# --- words
+
+WORDS = {'lists': lambda g: g.str.split('|'), 'tuples': lambda g: g.str.split('|').map(tuple), 'sets': lambda g: g.str.split('|').map(set), 'arrays': lambda g: g.str.split('|').map(np.array), 'blanks': lambda g: g.str.replace('|', ' | '), 'category': lambda g: g.astype('category'), 'string': lambda g: g.astype('string'), 'twice': lambda g: g + '|' + g}
+
+@pytest.mark.parametrize('how', WORDS)
+def test_words_however_they_are_written(how, train, page):
+    other = Interactions(train.df, train.users, train.items, train.item_info.assign(genres=WORDS[how](train.item_info.genres)))
+    assert (item_words(other) != item_words(train)).nnz == 0 and (item_words(train).toarray() == item_flags(train)).all()
+    for step in (Diverse(.5), Cap(1, within=8)): assert (order_of(step, page, other) == order_of(step, page, train)).all()
+
+def test_thousands_of_words_take_bounded_memory(peak_growth):
+    n = 8000
+    info = pd.DataFrame(dict(genres=[f'g{k}|h{k % 5}' for k in range(n)]), pd.RangeIndex(n, name='item'))
+    inter = Interactions.from_df(pd.DataFrame(dict(user=np.arange(n) % 50, item=range(n), rating=1.)), item_info=info)
+    def build():
+        query = Popular().fit(inter).query(inter.users.ids)
+        page = Page(query, np.tile(np.arange(1, 301), (50, 1)), np.tile(np.linspace(1, 0, 300), (50, 1)))
+        return [page.reordered(s.prepare(inter).apply(page)).items for s in (Diverse(.5), Cap(2))]
+    (varied, capped_), grown = peak_growth(build)
+    kind = (capped_[:, :10] - 1) % 5
+    assert grown < 100*2**20 and all(np.bincount(row).max() <= 2 for row in kind), f'{grown/1e6:.0f} MB'          # items x words: 256 MB
+    assert len(set((varied[0, :5] - 1) % 5)) == 5                                                        # one of each shared word first
+
+def test_what_was_made_for_other_data_does_not_fit(train):
+    other = log(n_items=50)
+    for part in (Diverse().prepare(other), Cap().prepare(other), Fresh().prepare(other), unavailable([1]).make(other), age_rated({1: 18}).make(other)):
+        with pytest.raises(ValueError, match='81 item codes'): check_fits(part, 62, 81)
+        check_fits(part, 62, 51)
+    with pytest.raises(ValueError, match='62 user codes'): check_fits(blocked({'u1': [1]}).make(log(n_users=30)), 62, 81)
+
+def test_a_step_of_ones_own_gives_back_a_table(page, train):
+    for f in (lambda df: None, lambda df: df['item'].tolist(), lambda df: df.drop(columns='item')):
+        with pytest.raises(TypeError, match='a column item'): order_of(FunctionStep(f), page, train)

@@ -6,7 +6,7 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 
 from recsys_course import retrieve
 from recsys_course.check import check_recommender
-from recsys_course.core import Damaged, Saveable
+from recsys_course.core import Damaged, Saveable, model_json
 from recsys_course.data import Interactions, Vocab
 from recsys_course.factorize import ALS, BiasedMF
 from recsys_course.implicit import BPR, ImplicitALS
@@ -187,8 +187,9 @@ def test_description_that_does_not_fit(saved, about):
     if isinstance(about, dict):
         for part, values in about.items(): d[part] |= values
     else: d = about
-    path.write_text(json.dumps(d))
-    with pytest.raises(Damaged): ANNIndex.load(saved/'a')
+    path.write_bytes(model_json(d) if isinstance(d, dict) else json.dumps(d).encode())
+    for cls in (ANNIndex, Saveable):
+        with pytest.raises(Damaged): cls.load(saved/'a')
 
 def test_rows_that_were_never_filed(cloud, tmp_path):
     index = ANNIndex(cloud, 'dot').build()
@@ -445,7 +446,7 @@ def test_lifted_where_all_users_point_one_way():
     items, users = rating_table()
     index = ANNIndex(items, 'dot').build(users)
     assert index.lift and index.recall(users, 100) > .98
-    assert ANNIndex(items, 'dot', lift=False).recall(users, 100) < index.recall(users, 100) - .05
+    assert ANNIndex(items, 'dot', effort=200, lift=False).recall(users, 100) < index.recall(users, 100, 200) - .05
 
 def test_not_lifted_where_users_point_anywhere():
     rng = np.random.default_rng(0)
@@ -558,3 +559,225 @@ def test_item_table_of_a_model_without_a_base(inter):
 def test_lifted_items_have_one_length():
     x = np.random.default_rng(0).normal(size=(50, 5))
     assert np.allclose(np.linalg.norm(lift_items(x, 9.), axis=1), 9)
+
+# --- the length that is asked for
+
+def world_of_ratings(n_items=6000, n_users=400, seed=0):
+    "Ratings of a world whose items differ in quality and taste; every item is rated"
+    rng = np.random.default_rng(seed)
+    quality, items, users = .6*rng.normal(size=n_items), .35*rng.normal(size=(n_items, 6)), rng.normal(size=(n_users, 6))
+    u = np.concatenate([rng.integers(0, n_users, n_items), rng.integers(0, n_users, 40*n_users)])
+    i = np.concatenate([np.arange(n_items), (n_items*rng.random(40*n_users)**2).astype(int)])
+    rating = np.clip(np.round(3.5 + quality[i] + (items[i]*users[u]).sum(1) + .5*rng.normal(size=len(i))), 1, 5)
+    return Interactions.from_df(pd.DataFrame(dict(user=u, item=i, rating=rating)).drop_duplicates(['user', 'item']))
+
+def share_found(model, got, who, k, exclude=(), allowed=None, exclude_seen=True):
+    "Recall of lists against all scores in float64, an item that ties with the last counts; and whether each list is as long as it can be"
+    codes = model.users.encode(who)
+    s = np.array(model.scores(codes), float)
+    s[:, 0] = -np.inf
+    if exclude_seen: s[model.query(list(who)).seen.toarray() > 0] = -np.inf
+    if allowed is not None: s[:, np.setdiff1d(np.arange(s.shape[1]), model.items.encode(allowed))] = -np.inf
+    if len(exclude): s[:, model.items.encode(exclude)] = -np.inf
+    possible = np.minimum((s > -np.inf).sum(1), k)
+    assert got.groupby('user').size().reindex(who, fill_value=0).tolist() == possible.tolist()
+    row = pd.Series(range(len(who)), index=who)[got.user].to_numpy()
+    mine = s[row, model.items.encode(got['item'])]
+    assert (mine > -np.inf).all()                                      # nothing seen, excluded or not allowed
+    kth = -np.sort(-s, axis=1)[np.arange(len(who)), np.maximum(possible - 1, 0)]
+    return float((mine >= kth[row] - 1e-4).sum()/possible.sum())
+
+@pytest.fixture(scope='module')
+def rated_world(): return world_of_ratings()
+
+@pytest.mark.parametrize('make', [lambda: ALS(n_factors=8, n_epochs=4), lambda: BiasedMF(n_factors=8, n_epochs=10), lambda: Bias(), lambda: Squashed(n_factors=8, n_epochs=4)], ids=['ALS', 'BiasedMF', 'Bias', 'with a link'])
+@pytest.mark.parametrize('backend', ['faiss', 'hnswlib', 'usearch', 'annoy', 'Nearest'])
+def test_rating_models_find_their_items_at_every_length(make, backend, rated_world):
+    if backend == 'Nearest':
+        near = Nearest(make()).fit(rated_world)
+        model, ask = near.model, near.recommend
+    else:
+        model = make().fit(rated_world)
+        index = ANNIndex.from_model(model, need(backend))
+        ask = lambda *args, **kw: model.recommend(*args, index=index, **kw)
+    who, some = rated_world.users.ids[::8], np.random.default_rng(1).permutation(rated_world.items.ids)
+    for k in (10, 50, 100, 300):
+        assert share_found(model, ask(who, k), who, k) >= .95, k
+        assert share_found(model, ask(who, k, exclude_seen=False), who, k, exclude_seen=False) >= .95, k
+    for k in (10, 100):
+        for allowed in (some[:3000], some[:600], some[:30]):
+            assert share_found(model, ask(who, k, items=allowed), who, k, allowed=allowed) >= .95
+        assert share_found(model, ask(who, k, exclude=some[:3000]), who, k, exclude=some[:3000]) >= .95
+
+def test_movielens_at_every_length(movielens):
+    from recsys_course.datasets import load_movielens
+    inter = load_movielens('100k', movielens, download=False)
+    who = inter.users.ids[::20]
+    for make in (lambda: ALS(n_epochs=5), lambda: BiasedMF(n_epochs=10)):
+        near = Nearest(make()).fit(inter)
+        index = ANNIndex.from_model(near.model)
+        for k in (10, 50, 100, 300):
+            for recs in (near.recommend(who, k), near.model.recommend(who, k, index=index)): assert share_found(near.model, recs, who, k) >= .95
+
+def test_excluded_items_and_unknown_people_with_an_index(inter):
+    model = ALS(n_factors=8, n_epochs=2).fit(inter)
+    index, best = ANNIndex.from_model(model), model.recommend([1], 20)['item'].tolist()
+    for ask in (lambda *a, **kw: model.recommend(*a, index=index, **kw), Nearest(model).prepare(inter).recommend):
+        got = ask([1, 10**6, 2], 5, exclude=best[:7], on_unknown='skip')
+        assert got.user.unique().tolist() == [1, 2] and got[got.user == 1]['item'].tolist() == best[7:12]
+        assert ask([1], 3, items=best, exclude=best[1:])['item'].tolist() == best[:1]
+        with pytest.raises(KeyError, match='1000000'): ask([1, 10**6], 5)
+        with pytest.raises(ValueError, match='on_unknown'): ask([1], 5, on_unknown='maybe')
+
+def test_where_no_walk_finds_enough_every_vector_is_looked_at(monkeypatch):
+    items, users = rating_table()
+    index = ANNIndex(items, 'dot').build(users)
+    assert all(index.effort_for(k) for k in (10, 100))
+    monkeypatch.setattr(FaissGraph, 'find', lambda self, points, k, *args: np.zeros((len(points), k), np.int64))      # a walk that stays where it begins
+    index.tune(users)
+    assert index.effort_for(100) is None and index.recall(users, 100) == 1
+
+def test_the_effort_you_gave_is_the_effort(cloud):
+    index = ANNIndex(cloud, 'dot', effort=7).build()
+    assert index.probes is None and [index.effort_for(k) for k in (5, 10, 50)] == [7, 10, 100]
+
+def test_a_loaded_index_tunes_as_the_saved_one(tmp_path, cloud):
+    index = ANNIndex(cloud, 'dot').build()
+    index.save(tmp_path)
+    assert [ANNIndex.load(tmp_path).effort_for(k) for k in (10, 77, 300)] == [index.effort_for(k) for k in (10, 77, 300)]
+
+# --- what is no matrix of numbers, settings out of range, sizes that single precision cannot hold
+
+NOT_VECTORS = dict(none=None, text=['a']*12, number_text=['1']*12, ragged=[[1, 2], [3]], complex=np.ones(12)*1j, date=np.full(12, '2020-01-01', 'M8[D]'), sparse=sp.eye(12).tocsr(), scalar=5., empty=[],
+    cube=np.ones((2, 2, 12)), object_none=np.array([1.]*11 + [None], object), missing=pd.DataFrame({i: pd.array([1, None], 'Int64') for i in range(12)}), mapping={1: 2}, huge_int=[10**400]*12, nan=[np.nan]*12, minus_inf=[-np.inf]*12, beyond=[1e39]*12)
+
+@pytest.mark.parametrize('kind', NOT_VECTORS)
+def test_what_is_no_vector(kind, cloud):
+    bad, index = NOT_VECTORS[kind], ANNIndex(cloud[:400], 'dot', effort=20)
+    for f in (lambda: top_k(bad, cloud), lambda: index.query(bad), lambda: index.add(bad), lambda: index.tune(bad), lambda: ANNIndex(cloud[:400]).recall(bad), lambda: similarity(bad, cloud)):
+        with pytest.raises(ValueError) as e: f()
+        assert len(str(e.value)) < 260 and '\n' not in str(e.value)
+
+@pytest.mark.parametrize('kind,good', dict(float16=np.ones(12, np.float16), bools=np.ones(12, bool), uint64=np.ones(12, np.uint64), object=np.ones(12, object), frame=pd.DataFrame(np.ones((1, 12))), list=[1]*12, strided=np.ones(24)[::2], nullable=pd.DataFrame({i: pd.array([1], 'Int64') for i in range(12)})).items())
+def test_what_is_a_vector(kind, good, cloud):
+    assert (top_k(good, cloud)[0] == top_k(np.ones(12, np.float32), cloud)[0]).all()
+
+@pytest.mark.parametrize('bad', [dict(n_links=1), dict(n_links=None), dict(n_links=10**9), dict(build_effort=None), dict(build_effort=10**10), dict(effort=-1), dict(effort=2.5), dict(effort=float('nan')), dict(effort='9'), dict(n_threads=0),
+    dict(n_threads=None), dict(seed=None), dict(seed=-1), dict(seed=1.5), dict(seed=2**40), dict(seed=True), dict(lift='yes'), dict(lift=1), dict(backend=None), dict(metric=None), dict(ids='abc'), dict(ids=[None, 1, 2]), dict(ids=5)])
+def test_settings_of_an_index_out_of_range(bad):
+    with pytest.raises(ValueError) as e: ANNIndex(**{**dict(vectors=np.eye(3), metric='dot'), **bad})
+    assert str(next(iter(bad))) in str(e.value)
+
+@pytest.mark.parametrize('call', [lambda i, x: i.query(x, 3, 0), lambda i, x: i.query(x, 3, 2.5), lambda i, x: i.query(x, 3, float('nan')), lambda i, x: i.query(x, None), lambda i, x: i.recall(x[:0]), lambda i, x: i.tune(x[:0]),
+    lambda i, x: i.tune(x, 0), lambda i, x: i.tune(x, 1.1), lambda i, x: i.tune(x, None), lambda i, x: top_k(x, x, memory=0), lambda i, x: top_k(x, x, memory=None), lambda i, x: top_k(x, x, seen='x'), lambda i, x: Nearest('ALS'), lambda i, x: Nearest(Popular(), 1.5)])
+def test_arguments_out_of_range(call, cloud):
+    with pytest.raises(ValueError): call(ANNIndex(cloud[:400]), cloud[:9])
+
+def test_whole_numbers_written_as_floats(cloud):
+    index = ANNIndex(cloud, 'dot', n_links=16., build_effort=100., effort=40., n_threads=1.)
+    assert (index.query(cloud[:5], 3.)[0] == ANNIndex(cloud, 'dot', effort=40).query(cloud[:5], 3)[0]).all()
+
+def test_no_items_and_one():
+    for m in METRICS:
+        assert [a.shape for a in top_k(np.ones((2, 4)), np.zeros((0, 4)), 3, m)] == [(2, 0)]*2
+        assert top_k(np.ones(4), np.ones((1, 4)), 3, m, skip_unknown=True)[0].shape == (1, 0)
+        assert top_k(np.ones(4), np.zeros((0, 4)), 3, m, skip_unknown=True)[0].shape == (1, 0)
+        assert top_k(np.ones(4), np.ones((1, 4)), 3, m)[0].tolist() == [[0]]
+
+def test_ids_of_two_types_stay_as_they_are(cloud):
+    index = ANNIndex(cloud[:300], ids=[*range(299), 'last'])
+    assert index.query_items([7, 'last'], 1)['item'].tolist() == [7, 'last'] and index.query_items([], 2).empty
+    with pytest.raises(KeyError, match="'7'"): index.query_items(['7'])
+    index.add(cloud[300:302], [1000, 'new'])
+    assert index.ids[-2:].tolist() == [1000, 'new']
+
+@pytest.mark.parametrize('metric', METRICS)
+@pytest.mark.parametrize('size', [1e-38, 1e-25, 1e-19, 1e-10, 1e10, 1e19, 1e20, 1e30, 3e37])
+def test_sizes_at_the_ends_of_single_precision(size, metric, cloud):
+    x = (size*cloud[:500].astype(float)).astype(np.float32)
+    for q in (x[:20], cloud[:20], (x[:20] + cloud[20:40])):
+        s = q.astype(float)@x.astype(float).T
+        if metric == 'cosine': s = s/np.outer(np.linalg.norm(q.astype(float), axis=1), np.linalg.norm(x.astype(float), axis=1))
+        if metric == 'euclidean': s = -np.sqrt(((q[:, None].astype(float) - x[None].astype(float))**2).sum(-1))
+        kth = -np.sort(-s, axis=1)[:, 9:10]
+        right = lambda rows: np.take_along_axis(s, rows, 1) >= kth - 1e-6*np.abs(kth)
+        for find, share in ((lambda: top_k(q, x, 10, metric)[0], 1), (lambda: top_k(q, x, 130, metric)[0][:, :10], 1), (lambda: ANNIndex(x, metric).query(q)[0], .95)):
+            try: rows = find()
+            except ValueError as e: assert 'scale' in str(e) and metric != 'cosine'
+            else: assert right(rows).mean() >= share
+
+# --- forged descriptions, threads, forks
+
+def forge(folder, part, name, value):
+    "Write another value into a saved description, and sign it"
+    path = folder/'model.json'
+    d = json.loads(path.read_text())
+    d[part][name] = dict(kind='json', value=value)
+    path.write_bytes(model_json(d))
+
+@pytest.mark.parametrize('part,name,value', [('state', 'radius', None), ('state', 'radius', 'x'), ('state', 'radius', 1e30), ('state', 'radius', -1.), ('state', 'stored', None), ('state', 'stored', [1, 2]), ('state', 'filed', None),
+    ('state', 'filed', [0, 1]), ('state', 'filed', []), ('state', 'filed', [0, 0]), ('state', 'centre', [0.]), ('state', 'centre', None), ('state', 'centre', 'x'), ('state', 'probes', [[1.]]), ('state', 'probes', 'x'), ('state', 'target', 0), ('state', 'target', 2),
+    ('state', 'target', None), ('state', 'efforts', {}), ('state', 'engine', 1), ('state', 'longest', 1), ('args', 'effort', None), ('args', 'effort', -1), ('args', 'effort', 'x'), ('args', 'n_links', 0), ('args', 'n_links', 10**9), ('args', 'n_threads', -1),
+    ('args', 'seed', -1), ('args', 'lift', 'x'), ('args', 'metric', 'cosin'), ('args', 'metric', 'cosine'), ('args', 'backend', 'magic'), ('args', 'ids', ['a']), ('args', 'vectors', None)])
+def test_forged_description(saved, part, name, value):
+    forge(saved/'a', part, name, value)
+    for cls in (ANNIndex, Saveable):
+        with pytest.raises(Damaged): cls.load(saved/'a')
+
+def test_links_that_lead_out_of_the_graph(cloud):
+    graph = FaissGraph(12, 'ip', 16, 60, 0)
+    graph.add(cloud, 1)
+    data = graph.to_bytes()
+    graph.check()
+    lib, hnsw = graph.lib, graph.index.hnsw
+    for name, at, value in (('neighbors', 5, 10**6), ('neighbors', 9, -7), ('neighbors', 9, len(cloud)), ('offsets', 3, 10**9), ('offsets', 0, 4), ('levels', 2, 99), ('levels', 2, 0), ('cum_nneighbor_per_level', 1, 10**6)):
+        fresh = FaissGraph(12, 'ip', 16, 60, 0)
+        fresh.from_bytes(data)
+        field = getattr(fresh.index.hnsw, name)
+        field_array = lib.vector_to_array(field)
+        field_array[at] = value
+        lib.copy_array_to_vector(field_array, field)
+        with pytest.raises(ValueError, match='links'): fresh.check()
+    for name, value in (('entry_point', 10**6), ('entry_point', -1), ('max_level', 40)):
+        fresh = FaissGraph(12, 'ip', 16, 60, 0)
+        fresh.from_bytes(data)
+        setattr(fresh.index.hnsw, name, value)
+        with pytest.raises(ValueError, match='way in'): fresh.check()
+    with pytest.raises(ValueError, match='numbers'):
+        other = FaissGraph(40, 'ip', 16, 60, 0)
+        other.from_bytes(data)
+        other.check()
+
+@pytest.mark.parametrize('share', [0, .1, .5, .99])
+def test_bytes_of_a_backend_cut_short(share, cloud, tmp_path):
+    index = ANNIndex(cloud, 'dot').build()
+    data = index.engine.to_bytes()
+    index.engine, index.stored = None, np.frombuffer(data[:int(share*len(data))], np.uint8)
+    with pytest.raises(Damaged, match='faiss cannot take'): index.query(cloud[0])
+
+def test_an_index_of_large_vectors_is_saved(cloud, tmp_path):
+    index = ANNIndex(1e37*cloud, 'cosine').build()
+    index.save(tmp_path)
+    assert (ANNIndex.load(tmp_path).query(cloud[:9])[0] == index.query(cloud[:9])[0]).all()
+
+def test_threads_that_ask_for_lists_of_many_lengths(cloud):
+    want, lengths = ANNIndex(cloud, 'dot').build(), [3, 10, 25, 60, 100, 170, 300, 500]
+    index = ANNIndex(cloud, 'dot')
+    with ThreadPoolExecutor(8) as pool: got = list(pool.map(lambda k: index.query(cloud[:40], k)[0], lengths*2))
+    assert all((a == want.query(cloud[:40], k)[0]).all() for a, k in zip(got, lengths*2))
+
+def test_a_forked_child_answers(cloud, tmp_path):
+    code = '''
+import os, sys, numpy as np
+from recsys_course.retrieve import ANNIndex, top_k
+x = np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32)
+index = ANNIndex(x, 'dot', n_threads=2).build()
+want = index.query(x[:600])[0]
+pid = os.fork()
+if not pid:
+    ok = (index.query(x[:600])[0] == want).all() and ANNIndex(x, 'dot', n_threads=2).query(x[:5])[0].shape == (5, 10) and top_k(x[:600], x, n_threads=2)[0].shape == (600, 10)
+    os._exit(0 if ok else 3)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+'''
+    if not hasattr(os, 'fork'): pytest.skip('needs fork')
+    assert subprocess.run([sys.executable, '-c', code], timeout=100, env=os.environ | dict(OMP_NUM_THREADS='2'), capture_output=True).returncode == 0
