@@ -6,7 +6,7 @@ import os, sys, time, warnings
 from functools import partial
 from pathlib import Path
 
-import numpy as np, pandas as pd
+import numpy as np
 
 from measure import table
 

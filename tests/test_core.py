@@ -443,7 +443,7 @@ def test_a_hostile_sparse_matrix_gives_one_sentence(tmp_path, parts, shape, why)
     for k, v in parts.items(): good[k] = np.asarray(v, None if hasattr(v, 'dtype') or isinstance(v[0], float) else np.int32)
     Box([good['data'], good['indices'], good['indptr']]).save(tmp_path)
     d = json.loads((tmp_path/'model.json').read_bytes())
-    from safetensors.numpy import load, save
+    from safetensors.numpy import save
     data = save({f'x.{k}': v for k, v in good.items()})
     arrays(tmp_path).write_bytes(data)
     d.update(bytes=len(data), sha256=__import__('hashlib').sha256(data).hexdigest(), state={})
@@ -490,7 +490,6 @@ def state_of(folder): return {p.name: p.read_bytes() for p in folder.iterdir()} 
 
 def test_a_save_that_fails_at_any_call_leaves_the_old_model(tmp_path, monkeypatch):
     "Each call to the system fails in its turn, as on a full disk; afterwards the folder holds the old model or the new one, and no rubbish"
-    import builtins, io
     names = ['open', 'fsync', 'replace', 'fdopen', 'unlink', 'mkdir', 'close']
     for k in range(60):
         folder = tmp_path/f'm{k}'

@@ -1,5 +1,5 @@
 "What lesson 15 has no room for: fastai's side of the bargain, odd data, files, and figures on MovieLens"
-import json, os, signal, threading, warnings
+import json, os, threading
 
 import numpy as np, pandas as pd, pytest, torch
 from fastai.callback.core import Callback
@@ -265,7 +265,6 @@ def test_whom_the_learner_has_not_met(inter, use_nn):
 
 @pytest.mark.parametrize('use_nn', [False, True])
 def test_predict_and_what_else_fastai_offers(inter, tmp_path, use_nn):
-    from fastai.callback.hook import summary
     from fastai.interpret import Interpretation
     learn = collab_learner(collab_dls(inter, bs=32, path=tmp_path), use_nn=use_nn)
     learn.remove_cb(ProgressCallback)

@@ -729,7 +729,7 @@ def test_links_that_lead_out_of_the_graph(cloud):
     graph.add(cloud, 1)
     data = graph.to_bytes()
     graph.check()
-    lib, hnsw = graph.lib, graph.index.hnsw
+    lib, _hnsw = graph.lib, graph.index.hnsw
     for name, at, value in (('neighbors', 5, 10**6), ('neighbors', 9, -7), ('neighbors', 9, len(cloud)), ('offsets', 3, 10**9), ('offsets', 0, 4), ('levels', 2, 99), ('levels', 2, 0), ('cum_nneighbor_per_level', 1, 10**6)):
         fresh = FaissGraph(12, 'ip', 16, 60, 0)
         fresh.from_bytes(data)

@@ -1,7 +1,7 @@
 """Every class that can be saved: files that were flipped, cut, swapped or written by somebody else give one sentence, or the model that was saved.
 
 Run as a program (`python test_saved.py FOLDER SEED`), it loads forgeries of each model in a folder, whose checksums fit, and uses what it gets."""
-import copy, hashlib, importlib, inspect, json, os, random, shutil, subprocess, sys, tempfile, warnings
+import copy, hashlib, importlib, json, os, random, shutil, subprocess, sys, tempfile, warnings
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
@@ -242,7 +242,7 @@ def try_forgeries(root, seed, n=24):
 def what_comes_of(folder):
     try: obj = Saveable.load(folder)
     except Damaged as e: return 'refused' if one_sentence(e, folder) else f'BAD SENTENCE {e}'
-    except (LookupError, ImportError) as e: return 'refused'
+    except (LookupError, ImportError): return 'refused'
     except BaseException as e: return f'LOAD {type(e).__name__} {str(e)[:200]}'
     try: return 'used ' + str(len(answers(obj)))
     except (MemoryError, Exception) as e: return f'USE {type(e).__name__} ' + ' '.join(str(e)[:100].split())

@@ -3,9 +3,9 @@ import logging, warnings
 import numpy as np, pandas as pd, pytest, torch
 from scipy.optimize import minimize
 
-from recsys_course.core import Damaged, Saveable
+from recsys_course.core import Saveable
 from recsys_course.data import Interactions, Vocab
-from recsys_course.recommender import PoorModelWarning, Popular, User
+from recsys_course.recommender import PoorModelWarning, User
 from recsys_course.towers import GapCounter, Tower, TwoTower, in_batch_loss, known_features, passes, solve_softmax, usual_decay
 
 pytestmark = pytest.mark.filterwarnings('ignore::recsys_course.recommender.PoorModelWarning')
