@@ -1,5 +1,5 @@
-"""The words that notebooks keep in comments beside each argument (docments), put into the docstrings of an exported module, where `help` and `?` find them."""
-import ast, io, re, textwrap, tokenize
+"""The words that notebooks keep in comments beside each argument (docments), collected for the docstrings of the library, where `help` and `?` find them."""
+import ast, io, tokenize
 
 def comments(text):
     "{line: comment} of a source text"
@@ -33,30 +33,20 @@ def words_of(found, returns, together):
     if returns and returns != 'self': res.append(f'Returns: {returns}')
     return res
 
-def with_arguments(text):
-    "The source of a module, whose docstrings also say what is said beside the arguments"
-    said, lines, edits = comments(text), text.splitlines(), []
+def docs(text):
+    "{qualified name: lines} of the public functions, methods and classes in the source of a module"
+    said, res = comments(text), {}
     body = ast.parse(text).body
-    inside = [o for n in body if isinstance(n, ast.ClassDef) for o in n.body]
-    for node in [*body, *inside]:                # not what stands inside a function
-        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not is_public(node) or ast.get_docstring(node) is None: continue
-        f = node
-        if isinstance(node, ast.ClassDef):
-            f = next((o for o in node.body if isinstance(o, ast.FunctionDef) and o.name == '__init__'), None)
+    for outer, nodes in [('', body), *((n.name + '.', n.body) for n in body if isinstance(n, ast.ClassDef))]:
+        for node in nodes:
+            if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or not is_public(node): continue
+            if isinstance(node, ast.FunctionDef):
+                patched = any('patch' in ast.unparse(d) for d in node.decorator_list) and node.args.args[0].annotation
+                owner = ast.unparse(node.args.args[0].annotation) + '.' if patched else outer
+                res[owner + node.name] = words_of(*arguments(node, said))
+                continue
+            init = next((o for o in node.body if isinstance(o, ast.FunctionDef) and o.name == '__init__'), None)
             fields = [o for o in node.body if isinstance(o, ast.AnnAssign) and o.lineno in said]
-            found = [(o.target.id, ast.unparse(o.value) if o.value is not None else '', said[o.lineno]) for o in fields if o.end_lineno == o.lineno]
-            extra = words_of(*arguments(f, said)[:1], '', arguments(f, said)[2]) if f else words_of(found, '', '')
-        else: extra = words_of(*arguments(f, said))
-        doc = node.body[0]
-        if not extra or not re.match(r'\s*[\'"]', lines[doc.lineno - 1][doc.col_offset:]): continue
-        edits.append((doc, node.body[0].value.value, extra))
-    for doc, first, extra in sorted(edits, key=lambda e: -e[0].lineno):
-        if lines[doc.lineno - 1][:doc.col_offset].strip(): continue       # behind a colon, on one line
-        indent = ' '*doc.col_offset
-        head = first.strip().split('\n')
-        if len(head) == 1: head = textwrap.wrap(head[0], 116 - len(indent), subsequent_indent=indent) or ['']
-        wrapped = [l for o in extra for l in textwrap.wrap(o, 118, initial_indent=indent, subsequent_indent=indent + '    ', break_long_words=False, break_on_hyphens=False)]
-        safe = [o.replace('\\', '\\\\').replace('"""', "'''") for o in [*head, '', *wrapped]]
-        after = lines[doc.end_lineno - 1][doc.end_col_offset:]
-        lines[doc.lineno - 1:doc.end_lineno] = [f'{indent}"""{safe[0]}', *safe[1:], f'{indent}"""{after}']
-    return '\n'.join(lines) + '\n'
+            found = [(o.target.id, ast.unparse(o.value) if o.value is not None else '', said[o.lineno]) for o in fields]
+            res[outer + node.name] = words_of(arguments(init, said)[0], '', arguments(init, said)[2]) if init else words_of(found, '', '')
+    return {name: lines for name, lines in res.items() if lines and not name.endswith('__init__')}

@@ -158,10 +158,14 @@ def copies():
         if p.name not in made: p.unlink()
 
 def explain():
-    "Put the words beside the arguments into the docstrings of the library; the command line makes its help of them itself"
-    from docstrings import with_arguments
-    for p in (root/'recsys_course').glob('[a-z]*.py'):
-        if p.stem != 'cli': p.write_text(with_arguments(p.read_text(encoding='utf-8')), encoding='utf-8')
+    "Collect the words beside the arguments, which `recsys_course/__init__.py` adds to docstrings; the command line uses them itself"
+    from docstrings import docs
+    modules = sorted(p for p in (root/'recsys_course').glob('[a-z]*.py') if p.stem != 'cli')
+    found = {p.stem: docs(p.read_text(encoding='utf-8')) for p in modules}
+    lines = ['"What each argument means, by module and name; written by `make export`"', 'DOCS = {']
+    for stem, names in found.items():
+        lines += [f'    {stem!r}: {{', *(f'        {name!r}: {chr(10).join(words)!r},' for name, words in names.items()), '    },']
+    (root/'recsys_course/_docs.py').write_text('\n'.join([*lines, '}', '']), encoding='utf-8')
 
 def main():
     os.chdir(root)

@@ -1,5 +1,6 @@
 "A course on recommender systems whose lessons are the library"
 from importlib.metadata import PackageNotFoundError, version as _version
+from importlib.machinery import PathFinder as _PathFinder, SourceFileLoader as _SourceFileLoader
 from pathlib import Path as _Path
 import os as _os, sys as _sys, tempfile as _tempfile, warnings as _warnings
 
@@ -56,3 +57,28 @@ def _mend_threads():
 
 _mend_threads()
 _choose_cache()
+
+# ---- What notebooks say beside each argument belongs into docstrings, for `help` and `?`
+
+class _Explained(_SourceFileLoader):
+    "Loads a module of this library, then adds the words of `_docs.py` to its docstrings"
+    def exec_module(self, module):
+        super().exec_module(module)
+        from ._docs import DOCS
+        for name, words in DOCS.get(module.__name__.split('.')[-1], {}).items():
+            owner, _, attr = name.rpartition('.')
+            holder = getattr(module, owner, None) if owner else module
+            obj = vars(holder).get(attr) if holder is not None else None
+            obj = getattr(obj, '__func__', obj)
+            if getattr(obj, '__doc__', None): obj.__doc__ = obj.__doc__.rstrip() + '\n\n' + words
+
+class _Finder:
+    "Finds modules of this library as Python does, and has them explained"
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if not name.startswith(__name__ + '.') or name.split('.')[-1].startswith('_'): return None
+        spec = _PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is _SourceFileLoader: spec.loader = _Explained(spec.loader.name, spec.loader.path)
+        return spec
+
+_sys.meta_path.insert(0, _Finder)

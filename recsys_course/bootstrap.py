@@ -32,10 +32,7 @@ from .recommender import Popular, Recommender, User
 def check_model(
     model:Recommender,   # Should be a fitted model
 ):
-    """Raise TypeError unless this is a model, RuntimeError unless it is fitted
-
-    model: Should be a fitted model
-    """
+    "Raise TypeError unless this is a model, RuntimeError unless it is fitted"
     if not isinstance(model, Recommender):
         raise TypeError(f'a {type(model).__name__} is no model: give one such as BiasedMF().fit(train)')
     model.check_fitted()
@@ -43,22 +40,14 @@ def check_model(
 def rated_codes(
     model:Recommender,   # Fitted model
 )->np.ndarray:           # int64
-    """Codes of the users who have ratings
-
-    model: Fitted model
-    Returns: int64
-    """
+    "Codes of the users who have ratings"
     check_model(model)
     return np.flatnonzero(np.diff(model.seen.indptr) > 0)
 
 def user_table(
     model:Recommender,   # Fitted model with user vectors
 )->tuple:                # Vectors, float64, shape (n, d), and codes, shape (n,)
-    """Vectors of the users who have ratings; raises NotImplementedError for models without any
-
-    model: Fitted model with user vectors
-    Returns: Vectors, float64, shape (n, d), and codes, shape (n,)
-    """
+    "Vectors of the users who have ratings; raises NotImplementedError for models without any"
     codes = rated_codes(model)
     return model.user_vectors(codes).astype(float), codes
 
@@ -66,11 +55,7 @@ def user_table(
 def average_user(
     model:Recommender,    # Fitted model with user vectors
 )->User:                  # With a vector, for `recommend`; nothing seen
-    """The mean of all user vectors, a block at a time; raises NotImplementedError for models without any
-
-    model: Fitted model with user vectors
-    Returns: With a vector, for `recommend`; nothing seen
-    """
+    "The mean of all user vectors, a block at a time; raises NotImplementedError for models without any"
     codes = rated_codes(model)
     size = block_rows(model.user_vectors(codes[:1]).shape[1], model.block_bytes, 8)
     total = sum(model.user_vectors(codes[b]).astype(float).sum(0) for b in blocks(len(codes), size))
@@ -80,21 +65,13 @@ def average_user(
 def n_raters(
     model:Recommender,   # Fitted model
 )->np.ndarray:           # int64, by item code
-    """How many people have met each item; repeated events count once
-
-    model: Fitted model
-    Returns: int64, by item code
-    """
+    "How many people have met each item; repeated events count once"
     return np.bincount(model.seen.indices, minlength=len(model.items))
 
 def with_average(
     model:Recommender,   # Fitted model; it is not changed
 )->Recommender:          # A copy; tables that are not changed are shared
-    """The model with the average user and item in row 0 of its tables; raises TypeError for a model without tables
-
-    model: Fitted model; it is not changed
-    Returns: A copy; tables that are not changed are shared
-    """
+    "The model with the average user and item in row 0 of its tables; raises TypeError for a model without tables"
     check_model(model)
     met = dict(user=np.diff(model.seen.indptr) > 0, item=n_raters(model) > 0)
     tables = {name: t for name,t in vars(model).items() if isinstance(t, np.ndarray) and t.dtype.kind == 'f'
@@ -112,12 +89,7 @@ def average_taste_user(
     model:Recommender,       # Fitted model with user vectors
     min_ratings:int=None,    # Ratings that a person needs to be considered; None: the median
 )->User:                     # With a vector; nothing seen; `notes['like']` is the raw id of that person
-    """The real user nearest to the average user; raises ValueError if nobody has `min_ratings` ratings
-
-    model: Fitted model with user vectors
-    min_ratings = None: Ratings that a person needs to be considered; None: the median
-    Returns: With a vector; nothing seen; `notes['like']` is the raw id of that person
-    """
+    "The real user nearest to the average user; raises ValueError if nobody has `min_ratings` ratings"
     check_not_negative(min_ratings=min_ratings)
     V,codes = user_table(model)
     n = np.diff(model.seen.indptr)[codes]
@@ -139,15 +111,7 @@ def posterior(
     A:np.ndarray,       # Shape (n, d)
     y:np.ndarray,       # A v + noise, shape (n,)
 )->tuple:               # Mean and covariance of v after seeing y
-    """What to believe of a vector after n noisy looks at it; raises ValueError for noise or numbers that are none
-
-    mean: Of a normal vector v, shape (d,)
-    cov: Its covariance, shape (d, d)
-    noise: Variance of the noise
-    A: Shape (n, d)
-    y: A v + noise, shape (n,)
-    Returns: Mean and covariance of v after seeing y
-    """
+    "What to believe of a vector after n noisy looks at it; raises ValueError for noise or numbers that are none"
     check_positive(noise=noise)
     if A.shape != (len(y), len(mean)):
         raise ValueError(f'A has shape {A.shape}, but {len(y)} looks at {len(mean)} numbers make {len(y), len(mean)}')
@@ -164,31 +128,20 @@ def posterior(
 def rates(
     model:Recommender,   # A model
 )->bool:
-    """Does it predict ratings? Otherwise it only orders items
-
-    model: A model
-    """
+    "Does it predict ratings? Otherwise it only orders items"
     return type(model).predict_codes is not Recommender.predict_codes
 
 def linear_or_none(
     model:Recommender,   # Fitted model
 ):                       # `Linear`, or None for a model that says it has none
-    """A model's scores as weighted sums
-
-    model: Fitted model
-    Returns: `Linear`, or None for a model that says it has none
-    """
+    "A model's scores as weighted sums"
     try: return model.linear()
     except NotImplementedError: return None
 
 def why_no_stars(
     model:Recommender,   # Fitted model
 )->str:                  # One sentence; None: they can
-    """Why answers in stars cannot be compared with the scores of a model
-
-    model: Fitted model
-    Returns: One sentence; None: they can
-    """
+    "Why answers in stars cannot be compared with the scores of a model"
     who,(low,high) = type(model).__name__,model.scale
     if not rates(model):
         return f'a {who} predicts no ratings, so that answers in stars cannot be compared with its scores'
@@ -200,11 +153,7 @@ def why_no_stars(
 def star_weights(
     model:Recommender,   # Fitted model
 )->tuple:                # base, shape (m,), rows, shape (m, d), both float64, and the link or None
-    """Predicted ratings as link(base + rows @ vector); raises TypeError for models that have none, or are not linear
-
-    model: Fitted model
-    Returns: base, shape (m,), rows, shape (m, d), both float64, and the link or None
-    """
+    "Predicted ratings as link(base + rows @ vector); raises TypeError for models that have none, or are not linear"
     check_model(model)
     why = why_no_stars(model)
     if why is not None: raise TypeError(why)
@@ -215,11 +164,7 @@ def star_weights(
 def mean_ratings(
     train:Interactions,   # Any events
 )->sp.csr_matrix:         # float32, shape (n_users, n_items); a rating of 0 is stored like any other
-    """Users x items matrix of ratings; of repeated events the mean
-
-    train: Any events
-    Returns: float32, shape (n_users, n_items); a rating of 0 is stored like any other
-    """
+    "Users x items matrix of ratings; of repeated events the mean"
     u,i,r = train.codes()
     m = len(train.items)
     cells,event = np.unique(u*m + i, return_inverse=True)
@@ -230,23 +175,14 @@ def invertible(
     cov:np.ndarray,      # Covariance, shape (d, d)
     share:float=1e-6,    # How much is added to the variances, as a share of each
 )->np.ndarray:           # Shape (d, d)
-    """A covariance that can be inverted, whatever the units of its numbers
-
-    cov: Covariance, shape (d, d)
-    share = 1e-06: How much is added to the variances, as a share of each
-    Returns: Shape (d, d)
-    """
+    "A covariance that can be inverted, whatever the units of its numbers"
     return cov + np.diag(share*np.diag(cov) + 1e-15)
 
 def check_train(
     model:Recommender,    # Fitted model
     train:Interactions,   # Should be what it learned from
 ):
-    """Raise TypeError unless `train` holds events, ValueError unless its users and items are the model's
-
-    model: Fitted model
-    train: Should be what it learned from
-    """
+    "Raise TypeError unless `train` holds events, ValueError unless its users and items are the model's"
     check_model(model)
     if not isinstance(train, Interactions):
         raise TypeError(f'train is a {type(train).__name__}: give the Interactions that the model was fitted to')
@@ -258,10 +194,7 @@ def check_train(
 def check_seed(
     seed:int,   # Should be a whole number of at least 0
 ):
-    """Raise ValueError unless a seed is a whole number of at least 0
-
-    seed: Should be a whole number of at least 0
-    """
+    "Raise ValueError unless a seed is a whole number of at least 0"
     if isinstance(seed, (int, np.integer)) and seed >= 0: return
     raise ValueError(f'seed={seed!r} must be a whole number of at least 0')
 
@@ -271,13 +204,7 @@ class UserPrior(Saveable):
 
     Attributes: `mean`, shape (d,), and `cov`, shape (d, d), of user vectors; `noise`, the variance of a rating.
 
-    Where the model ends in a sigmoid, the noise is that of what is put into it.
-
-    model = None: Fitted model that predicts ratings by weighted sums of user vectors
-    train = None: What it learned from
-    max_users = 1000: Learn from at most this many users; None: from all
-    seed = 42: Draws them
-    """
+    Where the model ends in a sigmoid, the noise is that of what is put into it."""
     not_saved = ('model',)
     def __init__(self,
         model:Recommender=None,    # Fitted model that predicts ratings by weighted sums of user vectors
@@ -307,12 +234,7 @@ class UserPrior(Saveable):
         codes:np.ndarray,     # Item codes, shape (n,)
         ratings:np.ndarray,   # Shape (n,)
     )->np.ndarray:            # Shape (n,)
-        """What the weighted sum should be for these ratings
-
-        codes: Item codes, shape (n,)
-        ratings: Shape (n,)
-        Returns: Shape (n,)
-        """
+        "What the weighted sum should be for these ratings"
         y = np.asarray(ratings, float)
         if self.link is not None: y = np.clip(self.link.inverse(y), -5, 5)    # at a limit of the link it is infinite
         return y - self.base[codes]
@@ -322,13 +244,7 @@ class UserPrior(Saveable):
         ratings:np.ndarray,      # Shape (n,)
         mean:np.ndarray=None,    # Another mean to start from, shape (d,)
     )->tuple:                    # Mean, shape (d,), and covariance, shape (d, d)
-        """What to believe of somebody with these ratings
-
-        codes: Item codes, shape (n,)
-        ratings: Shape (n,)
-        mean = None: Another mean to start from, shape (d,)
-        Returns: Mean, shape (d,), and covariance, shape (d, d)
-        """
+        "What to believe of somebody with these ratings"
         codes = np.asarray(codes, np.int64)
         start = self.mean if mean is None else mean
         return posterior(start, self.cov, self.noise, self.rows[codes], self.targets(codes, ratings))
@@ -338,10 +254,7 @@ class UserPrior(Saveable):
 def refine(self:UserPrior,
     X:sp.csr_matrix,    # Ratings, shape (people, n_items)
 ):
-    """One step of expectation maximisation; raises ValueError without ratings
-
-    X: Ratings, shape (people, n_items)
-    """
+    "One step of expectation maximisation; raises ValueError without ratings"
     if not X.nnz: raise ValueError(f'none of these {X.shape[0]} people has a rating to learn from')
     means,covs,left = [],[],0.
     for lo,hi in zip(X.indptr[:-1], X.indptr[1:]):
@@ -358,11 +271,7 @@ def refine(self:UserPrior,
 def rating_entropy(
     X:sp.csr_matrix,    # Ratings, shape (people, n_items)
 )->np.ndarray:          # In nats, shape (n_items,)
-    """Entropy of the ratings in each column; a stored 0 is a rating
-
-    X: Ratings, shape (people, n_items)
-    Returns: In nats, shape (n_items,)
-    """
+    "Entropy of the ratings in each column; a stored 0 is a rating"
     m = X.shape[1]
     values,which = np.unique(X.data, return_inverse=True)
     cells,n = np.unique(X.indices.astype(np.int64)*len(values) + which, return_counts=True)
@@ -377,14 +286,7 @@ def expected_gain(
     noise:float,      # Variance of a rating
     A:np.ndarray,     # Rows of the items one could ask about, shape (n, d)
 )->np.ndarray:        # Shape (n,)
-    """By how much the mean variance of the predictions falls when each of these items is rated
-
-    S: Covariance of what is believed, shape (d, d)
-    W: Second moments of the rows of items, shape (d, d)
-    noise: Variance of a rating
-    A: Rows of the items one could ask about, shape (n, d)
-    Returns: Shape (n,)
-    """
+    "By how much the mean variance of the predictions falls when each of these items is rated"
     AS = A@S
     return ((AS@W)*AS).sum(1)/(noise + (AS*A).sum(1))
 
@@ -393,12 +295,7 @@ def between_groups(
     react:np.ndarray,   # 1, -1 or 0 of each person for each item, shape (people, items)
     Z:np.ndarray,       # Vectors of these people, shape (people, d)
 )->np.ndarray:          # Shape (items,)
-    """How far apart the mean vectors of fans, critics and strangers of each item lie (sum of squares between groups)
-
-    react: 1, -1 or 0 of each person for each item, shape (people, items)
-    Z: Vectors of these people, shape (people, d)
-    Returns: Shape (items,)
-    """
+    "How far apart the mean vectors of fans, critics and strangers of each item lie (sum of squares between groups)"
     Z = (Z - Z.mean(0)).astype(np.float32)
     groups = [(react == s).astype(np.float32) for s in (1,-1,0)]
     return sum(np.square(o.T@Z).sum(1)/np.maximum(o.sum(0), 1) for o in groups)
@@ -408,12 +305,7 @@ def read_answer(
     value,            # A number, text, None or 'not seen'
     scale:tuple,      # (lowest, highest) rating
 )->float:             # NaN for none or 'not seen'
-    """One answer as a rating; raises ValueError for what is none, or out of range
-
-    value: A number, text, None or 'not seen'
-    scale: (lowest, highest) rating
-    Returns: NaN for none or 'not seen'
-    """
+    "One answer as a rating; raises ValueError for what is none, or out of range"
     if value is None or value is pd.NA or value is pd.NaT: return np.nan
     if isinstance(value, str) and value.strip().lower() in ('','not seen'): return np.nan
     low,high = scale
@@ -434,12 +326,7 @@ def pairs_of(
     said,                                # {raw item: value}, a Series of these, pairs, or a table; None: nothing
     columns:tuple=('answer','rating'),   # Columns of a table that may hold the values; the first there counts
 )->list:                                 # Of (raw item, value)
-    """What was said about items; raises TypeError or ValueError for other shapes
-
-    said: {raw item: value}, a Series of these, pairs, or a table; None: nothing
-    columns = ('answer', 'rating'): Columns of a table that may hold the values; the first there counts
-    Returns: Of (raw item, value)
-    """
+    "What was said about items; raises TypeError or ValueError for other shapes"
     if said is None: return []
     if hasattr(said, 'to_pandas'): said = said.to_pandas()                     # of polars or pyarrow
     if isinstance(said, (dict, pd.Series)): return list(said.items())
@@ -457,13 +344,7 @@ def read_answers(
     answers,             # {raw item: answer}, a Series of these, pairs, or a table with columns item and answer
     scale:tuple=None,    # (lowest, highest) rating; None: the model's
 )->dict:                 # {item code: rating or NaN}
-    """Answers of any shape; raises ValueError for contradictory or impossible ones, KeyError for unknown items
-
-    model: Fitted model, whose items count
-    answers: {raw item: answer}, a Series of these, pairs, or a table with columns item and answer
-    scale = None: (lowest, highest) rating; None: the model's
-    Returns: {item code: rating or NaN}
-    """
+    "Answers of any shape; raises ValueError for contradictory or impossible ones, KeyError for unknown items"
     res = {}
     for item,value in pairs_of(answers):
         code,r = int(model.items.encode([item])[0]),read_answer(value, scale or model.scale)
@@ -475,28 +356,13 @@ def read_answers(
 def rated_of(
     answers:dict,   # {item code: rating or NaN}
 )->tuple:           # Codes and ratings, two lists
-    """The answers that are ratings
-
-    answers: {item code: rating or NaN}
-    Returns: Codes and ratings, two lists
-    """
+    "The answers that are ratings"
     rated = {c: r for c,r in answers.items() if not np.isnan(r)}
     return list(rated), list(rated.values())
 
 # %% ../nbs/31_bootstrap.ipynb #70f0ccc1
 class Questionnaire:
-    """Questions to somebody new, chosen one at a time, and the user vector that follows from the answers
-
-    model: Fitted model that predicts by weighted sums of a user vector
-    train: What it learned from
-    n = 8: Answers wanted
-    how = 'informative': 'popular', 'disagreed', 'informative', 'tree' or 'random'
-    sure = 0.0: Stop when the predictions' standard deviation, in units of ratings, is at most this
-    most = None: Questions at most, with those answered 'not seen'; None: 4n
-    skip = 0.2: What a 'not seen' costs the person, in answers; 1: as much as an answer
-    pool = 300: Ask about the most rated items only, this many ('random': any); None: about all
-    seed = 42: For 'random', and for drawing people from a large train
-    """
+    "Questions to somebody new, chosen one at a time, and the user vector that follows from the answers"
     def __init__(self,
         model:Recommender,        # Fitted model that predicts by weighted sums of a user vector
         train:Interactions,       # What it learned from
@@ -549,11 +415,7 @@ def _look_up_people(self:Questionnaire, X, most=2000):
 def likes(self:Questionnaire,
     ratings:np.ndarray,   # Ratings, any shape; NaN: not seen
 )->np.ndarray:            # Same shape
-    """1 for at least the mean rating of train, -1 for less, 0 for not seen
-
-    ratings: Ratings, any shape; NaN: not seen
-    Returns: Same shape
-    """
+    "1 for at least the mean rating of train, -1 for less, 0 for not seen"
     low,high = self.model.scale
     at_least = self.liked - 1e-6*(high - low)                                  # means are kept in short numbers
     return np.where(np.isnan(ratings), 0, np.where(np.asarray(ratings) >= at_least, 1, -1))
@@ -563,12 +425,7 @@ def by_gain(
     q:Questionnaire,   # Who asks
     answers:dict,      # So far, {item code: rating or NaN}
 )->np.ndarray:         # A score for each item of the pool
-    """Expected gain for the effort of an answer; 'not seen' changes nothing, so the last gains are kept
-
-    q: Who asks
-    answers: So far, {item code: rating or NaN}
-    Returns: A score for each item of the pool
-    """
+    "Expected gain for the effort of an answer; 'not seen' changes nothing, so the last gains are kept"
     codes = sorted(rated_of(answers)[0])
     if q.last[0] != codes:
         A = q.prior.rows[codes]
@@ -580,12 +437,7 @@ def by_tree(
     q:Questionnaire,   # Who asks
     answers:dict,      # So far, {item code: rating or NaN}
 )->np.ndarray:         # A score for each item of the pool
-    """How far apart an item sets the people who answered alike; a node is grown only where somebody walks
-
-    q: Who asks
-    answers: So far, {item code: rating or NaN}
-    Returns: A score for each item of the pool
-    """
+    "How far apart an item sets the people who answered alike; a node is grown only where somebody walks"
     path = frozenset((q.at[c], int(q.likes(r))) for c,r in answers.items() if c in q.at)
     if path not in q.nodes:
         alike = np.all([q.react[:,j] == s for j,s in path], axis=0) if path else np.ones(len(q.react), bool)
@@ -597,12 +449,7 @@ def by_chance(
     q:Questionnaire,   # Who asks
     answers:dict,      # So far, {item code: rating or NaN}
 )->np.ndarray:         # A score for each item with ratings
-    """Any item
-
-    q: Who asks
-    answers: So far, {item code: rating or NaN}
-    Returns: A score for each item with ratings
-    """
+    "Any item"
     return np.random.default_rng([int(q.seed), len(answers)]).random(len(q.anywhere))
 
 ways_to_ask = dict(popular=lambda q,answers: q.counts, disagreed=lambda q,answers: q.open, informative=by_gain,
@@ -613,11 +460,7 @@ ways_to_ask = dict(popular=lambda q,answers: q.counts, disagreed=lambda q,answer
 def next_code(self:Questionnaire,
     answers:dict,   # So far, {item code: rating or NaN}
 )->int:             # Item code, or None if there is nothing more to ask
-    """The next item to ask about
-
-    answers: So far, {item code: rating or NaN}
-    Returns: Item code, or None if there is nothing more to ask
-    """
+    "The next item to ask about"
     pool = self.anywhere if self.how == 'random' else self.pool
     left = ~np.isin(pool, list(answers))
     enough = len(rated_of(answers)[0]) >= self.n or len(answers) >= self.most
@@ -629,11 +472,7 @@ def next_code(self:Questionnaire,
 def spread_after(self:Questionnaire,
     answers:dict,   # {item code: rating or NaN}
 )->float:           # In units of the ratings
-    """Standard deviation of the predictions, averaged over items as often as they are rated
-
-    answers: {item code: rating or NaN}
-    Returns: In units of the ratings
-    """
+    "Standard deviation of the predictions, averaged over items as often as they are rated"
     S = self.prior.after(*rated_of(answers))[1]
     spread = float(np.sqrt(np.trace(self.W@S)))
     link = self.prior.link
@@ -645,11 +484,7 @@ def spread_after(self:Questionnaire,
 def unsure(self:Questionnaire,
     answers=(),    # {raw item: rating, 'not seen' or None}, pairs, or a table with columns item and answer
 )->float:          # In units of the ratings
-    """Standard deviation of the predictions; raises ValueError for impossible answers, KeyError for unknown items
-
-    answers = (): {raw item: rating, 'not seen' or None}, pairs, or a table with columns item and answer
-    Returns: In units of the ratings
-    """
+    "Standard deviation of the predictions; raises ValueError for impossible answers, KeyError for unknown items"
     return self.spread_after(read_answers(self.model, answers))
 
 # %% ../nbs/31_bootstrap.ipynb #924badc5
@@ -657,11 +492,7 @@ def unsure(self:Questionnaire,
 def next(self:Questionnaire,
     answers=(),    # Answers so far, as for `unsure`
 ):                 # Raw item id, or None when there is nothing more to ask
-    """The next item to ask about; raises ValueError for impossible answers, KeyError for unknown items
-
-    answers = (): Answers so far, as for `unsure`
-    Returns: Raw item id, or None when there is nothing more to ask
-    """
+    "The next item to ask about; raises ValueError for impossible answers, KeyError for unknown items"
     code = self.next_code(read_answers(self.model, answers))
     return None if code is None else self.model.items.decode(code)[0]
 
@@ -669,11 +500,7 @@ def next(self:Questionnaire,
 def user_of(self:Questionnaire,
     answers:dict,   # {item code: rating or NaN}, in the order asked
 )->User:            # With a vector, the ratings as `history`, and `notes['answers']`: {raw item: rating or NaN}
-    """Somebody who gave these answers
-
-    answers: {item code: rating or NaN}, in the order asked
-    Returns: With a vector, the ratings as `history`, and `notes['answers']`: {raw item: rating or NaN}
-    """
+    "Somebody who gave these answers"
     codes,ratings = rated_of(answers)
     given = dict(zip(self.model.items.decode(list(answers)).tolist(), answers.values())) if answers else {}
     history = {i: r for i,r in given.items() if not np.isnan(r)}
@@ -683,22 +510,14 @@ def user_of(self:Questionnaire,
 def user(self:Questionnaire,
     answers=(),     # As for `unsure`
 )->User:            # For `recommend`, which leaves out the items that were rated; `notes['answers']` holds all answers
-    """Somebody who gave these answers; raises ValueError for impossible ones, KeyError for unknown items
-
-    answers = (): As for `unsure`
-    Returns: For `recommend`, which leaves out the items that were rated; `notes['answers']` holds all answers
-    """
+    "Somebody who gave these answers; raises ValueError for impossible ones, KeyError for unknown items"
     return self.user_of(read_answers(self.model, answers))
 
 @patch
 def run(self:Questionnaire,
     reply,          # Function from a raw item id to an answer
 )->User:            # As from `user`
-    """Ask until there are `n` answers, `most` questions, or no more doubt than `sure`
-
-    reply: Function from a raw item id to an answer
-    Returns: As from `user`
-    """
+    "Ask until there are `n` answers, `most` questions, or no more doubt than `sure`"
     if not callable(reply):
         raise TypeError(f'reply is a function from an item to an answer, not a {type(reply).__name__}: '
                         'give answers.get for a dict of answers, or ask user(answers)')
@@ -729,12 +548,7 @@ def profiles(self:Questionnaire,
     k:int=5,         # How many
     show:int=4,      # Items to describe each by
 )->pd.DataFrame:     # Indexed by profile, from 0: share of people, raw items they like more than others do
-    """Pre-made people to choose from; raises ValueError for more profiles than people
-
-    k = 5: How many
-    show = 4: Items to describe each by
-    Returns: Indexed by profile, from 0: share of people, raw items they like more than others do
-    """
+    "Pre-made people to choose from; raises ValueError for more profiles than people"
     check_given(show=show)
     check_whole(show=show)
     C,share = self._clusters(k)
@@ -749,12 +563,7 @@ def profile_user(self:Questionnaire,
     profile:int,     # Row of `profiles`
     k:int=5,         # How many there were
 )->User:             # With a vector, for `recommend`
-    """Somebody like a pre-made profile; raises IndexError for one that does not exist
-
-    profile: Row of `profiles`
-    k = 5: How many there were
-    Returns: With a vector, for `recommend`
-    """
+    "Somebody like a pre-made profile; raises IndexError for one that does not exist"
     C = self._clusters(k)[0]
     whole = isinstance(profile, (int, np.integer)) and not isinstance(profile, bool)
     if not whole or not 0 <= profile < len(C): raise IndexError(f'profile {profile!r}: they run from 0 to {len(C)-1}')
@@ -765,11 +574,7 @@ def profile_user(self:Questionnaire,
 def title_of(self:Questionnaire,
     item,     # Raw item id
 )->str:       # Its title, or the id as text
-    """What an item is called in a question
-
-    item: Raw item id
-    Returns: Its title, or the id as text
-    """
+    "What an item is called in a question"
     info = self.train.item_info
     title = info['title'].get(item) if info is not None and 'title' in info else None
     return str(item if pd.isna(title) or title == '' else title)
@@ -779,12 +584,7 @@ def ask(self:Questionnaire,
     input=input,     # Function from a prompt to the text typed; EOFError ends the questions
     print=print,     # Function that shows a line
 )->User:             # As from `user`; `notes['answers']` holds what was said
-    """Ask in a terminal: a rating, Enter for 'not seen', q to stop; a bad answer is explained and asked again
-
-    input = input: Function from a prompt to the text typed; EOFError ends the questions
-    print = print: Function that shows a line
-    Returns: As from `user`; `notes['answers']` holds what was said
-    """
+    "Ask in a terminal: a rating, Enter for 'not seen', q to stop; a bad answer is explained and asked again"
     print('Rate from {:g} to {:g}; Enter: not seen; q: stop'.format(*self.model.scale))
     answers = {}
     while (item := self.next(answers)) is not None:
@@ -800,11 +600,7 @@ def ask(self:Questionnaire,
 def table(self:Questionnaire,
     n:int=None,      # How many; None: three times the answers wanted
 )->pd.DataFrame:     # item, title, answer (None: not seen), to fill in and give to `user`
-    """Questions on paper: what would be asked if nothing were known of the answers
-
-    n = None: How many; None: three times the answers wanted
-    Returns: item, title, answer (None: not seen), to fill in and give to `user`
-    """
+    "Questions on paper: what would be asked if nothing were known of the answers"
     check_whole(n=n)
     answers,q = {},copy(self)
     q.n = q.most = n or 3*self.n
@@ -848,11 +644,7 @@ def _show(self:Questionnaire, box):
 def title_key(
     title:str,   # A title, perhaps with a year in brackets
 )->str:          # For comparing
-    """A title without case, article, punctuation and brackets; a bracket that it begins with is part of it
-
-    title: A title, perhaps with a year in brackets
-    Returns: For comparing
-    """
+    "A title without case, article, punctuation and brackets; a bracket that it begins with is part of it"
     t = re.sub(r'(?<=\S)\s*\(.*', '', str(title).strip()).strip().lower()
     t = re.sub(r"^(?:(?:the|an|a|les|le|la|il) |l')|, (?:the|an|a|les|le|la|il|l')$", '', t)
     return re.sub(r'[\W_]+', ' ', t).strip()
@@ -863,14 +655,7 @@ def match_items(
     there:Recommender,          # Fitted model of the other service
     there_info:pd.DataFrame,    # Title and year of its items, by raw id
 )->np.ndarray:                  # Code there of each code here, int64, 0 where there is none
-    """Match items by title and year, those without a title with nothing; of twins the most rated is taken
-
-    here: Fitted model of the new service
-    info: Title and year of its items, by raw id
-    there: Fitted model of the other service
-    there_info: Title and year of its items, by raw id
-    Returns: Code there of each code here, int64, 0 where there is none
-    """
+    "Match items by title and year, those without a title with nothing; of twins the most rated is taken"
     mine,theirs = title_keys(info, 'train'),title_keys(there_info, 'other_train')
     known = pd.Series(there.items.encode(theirs.index), theirs)
     known = known.iloc[np.argsort(-n_raters(there)[known.to_numpy()], kind='stable')]
@@ -883,12 +668,7 @@ def title_keys(
     info:pd.DataFrame,   # Title and year of items, by raw id
     what:str,            # Whose they are, for the error
 )->pd.Series:            # (key of the title, year or 0) of the items that have a title
-    """What to match items by; raises ValueError without titles and years
-
-    info: Title and year of items, by raw id
-    what: Whose they are, for the error
-    Returns: (key of the title, year or 0) of the items that have a title
-    """
+    "What to match items by; raises ValueError without titles and years"
     missing = ['title','year'] if info is None else [c for c in ('title','year') if c not in info]
     if missing: raise ValueError(f'{what}.item_info has no {" and no ".join(missing)}: both match items')
     info = info[info.title.notna()]
@@ -905,16 +685,7 @@ def settle(
     A:np.ndarray,         # Rows of the columns, shape (m, d)
     base:np.ndarray,      # What each column adds whoever asks, shape (m,)
 )->np.ndarray:            # Shape (n, d)
-    """Vectors of all rows after their ratings
-
-    X: Ratings, shape (n, m)
-    start: Mean of each row's vector before its ratings, shape (n, d)
-    cov: Covariance of each row's vector, shape (n, d, d), or of all, shape (d, d)
-    noise: Variance of a rating
-    A: Rows of the columns, shape (m, d)
-    base: What each column adds whoever asks, shape (m,)
-    Returns: Shape (n, d)
-    """
+    "Vectors of all rows after their ratings"
     res = start.copy()
     for r in np.flatnonzero(np.diff(X.indptr)):
         at = slice(X.indptr[r], X.indptr[r+1])
@@ -930,14 +701,7 @@ def borrowed_items(
     match:np.ndarray,      # Code there of each code here, 0 where there is none, shape (n,)
     belief:float,          # A borrowed item counts as much as this many ratings
 )->tuple:                  # Means, shape (n, d), and covariances, shape (n, d, d)
-    """Starting beliefs of a new service's items
-
-    other: Factor model of the other service
-    prior: What its users are like
-    match: Code there of each code here, 0 where there is none, shape (n,)
-    belief: A borrowed item counts as much as this many ratings
-    Returns: Means, shape (n, d), and covariances, shape (n, d, d)
-    """
+    "Starting beliefs of a new service's items"
     Q = np.column_stack([other.item_factors, other.item_bias]).astype(float)
     n = n_raters(other)
     typical = np.append(prior.mean[:-1], 1)
@@ -954,11 +718,7 @@ def check_factors_and_biases(
     model:Recommender,   # A model
     what:str,            # What it is called in the error
 ):
-    """Raise TypeError unless a model has factors and biases of users and items
-
-    model: A model
-    what: What it is called in the error
-    """
+    "Raise TypeError unless a model has factors and biases of users and items"
     needed = 'user_factors','item_factors','user_bias','item_bias','mean'
     missing = [o for o in needed if not hasattr(model, o)]
     if not missing: return
@@ -974,16 +734,7 @@ def warm_start(
     belief:float=50.,          # A borrowed item counts as much as this many ratings
     n_epochs:int=4,            # Times to settle users, then items
 )->Recommender:                # A copy of `model`, fitted; `matched` says how many items were found in `other`
-    """Start from another service's items, matched by title and year; raises ValueError if none match or scales differ
-
-    model: Factor model for the new service, fitted or not; it is not changed
-    other: Fitted factor model of the other service
-    train: The new service's ratings so far; its `item_info` has title and year
-    other_train: What `other` learned from, with its `item_info`
-    belief = 50.0: A borrowed item counts as much as this many ratings
-    n_epochs = 4: Times to settle users, then items
-    Returns: A copy of `model`, fitted; `matched` says how many items were found in `other`
-    """
+    "Start from another service's items, matched by title and year; raises ValueError if none match or scales differ"
     check_given(belief=belief, n_epochs=n_epochs)
     check_not_negative(belief=belief)
     check_whole(n_epochs=n_epochs)
@@ -1008,11 +759,7 @@ def check_same_scale(
     here:tuple,    # (lowest, highest) rating of one service
     there:tuple,   # (lowest, highest) rating of the other
 ):
-    """Raise ValueError unless both end alike and the first does not begin much lower
-
-    here: (lowest, highest) rating of one service
-    there: (lowest, highest) rating of the other
-    """
+    "Raise ValueError unless both end alike and the first does not begin much lower"
     width = there[1] - there[0]
     if abs(here[1] - there[1]) <= 1e-6*width and here[0] >= there[0] - width/4: return
     raise ValueError(f'ratings go from {here[0]:g} to {here[1]:g} here and from {there[0]:g} to {there[1]:g} there: '
@@ -1035,11 +782,7 @@ _NUMBERS = 'age','year'                                             # of these, 
 def plain_column(
     column:pd.Series,    # Of any type: numpy's, nullable, categorical, pyarrow's
 )->pd.Series:            # Numbers as float64, anything else as objects, with NaN where missing
-    """A column of a side table in plain types: lists of words become text with | between
-
-    column: Of any type: numpy's, nullable, categorical, pyarrow's
-    Returns: Numbers as float64, anything else as objects, with NaN where missing
-    """
+    "A column of a side table in plain types: lists of words become text with | between"
     known = column.astype(object)[column.notna().to_numpy()]
     if known.map(lambda o: isinstance(o, (list,tuple,set,np.ndarray))).any():
         known = known.map(lambda o: '|'.join(map(str, np.atleast_1d(np.array(list(o) if isinstance(o, set) else o)))))
@@ -1053,12 +796,7 @@ def plain_table(
     info:pd.DataFrame,   # What is known of users or items, or None
     columns:tuple,       # Columns that may be used
 )->pd.DataFrame:         # Those of them that there are, in plain types; None for None
-    """The columns of a side table that can be learned from, the same whatever types they came in
-
-    info: What is known of users or items, or None
-    columns: Columns that may be used
-    Returns: Those of them that there are, in plain types; None for None
-    """
+    "The columns of a side table that can be learned from, the same whatever types they came in"
     if info is None: return None
     return pd.DataFrame({c: plain_column(info[c]) for c in columns if c in info}, index=info.index)
 
@@ -1068,12 +806,7 @@ def encoder_for(
     columns:tuple,       # Columns that may be used
     what:str,            # 'users' or 'items', for the error
 )->FeatureEncoder:
-    """Encoder of the columns that are there and differ between rows; raises ValueError if there is none
-
-    info: What is known of users or items, or None
-    columns: Columns that may be used
-    what: 'users' or 'items', for the error
-    """
+    "Encoder of the columns that are there and differ between rows; raises ValueError if there is none"
     if info is None: raise ValueError(f'train.{what[:-1]}_info is None: nothing is known of its {what} to learn from')
     encoder = FeatureEncoder(plain_table(info, columns), columns, max_words=1000)
     for name,(mean,spread) in encoder.spread.items():
@@ -1085,11 +818,7 @@ def encoder_for(
 def check_profile(
     profile,    # Should be a dict such as dict(age=30), or a row of a table; None: nothing
 )->dict:        # Without what is missing
-    """What somebody says of themselves; raises TypeError for anything but a dict or a Series
-
-    profile: Should be a dict such as dict(age=30), or a row of a table; None: nothing
-    Returns: Without what is missing
-    """
+    "What somebody says of themselves; raises TypeError for anything but a dict or a Series"
     if profile is None: return {}
     if isinstance(profile, pd.Series): profile = profile.to_dict()
     if not isinstance(profile, dict):
@@ -1101,13 +830,7 @@ def check_feature(
     name:str,                 # A column
     value,                    # Of one person
 ):                            # float or text
-    """One feature as the encoder takes it; raises KeyError for one that is none, ValueError for an impossible value
-
-    encoder: Of people
-    name: A column
-    value: Of one person
-    Returns: float or text
-    """
+    "One feature as the encoder takes it; raises KeyError for one that is none, ValueError for an impossible value"
     if name not in encoder.kinds: raise KeyError(f'profile has {name!r}: known features are {", ".join(encoder.kinds)}')
     if encoder.kinds[name] == 'number': return _check_number(encoder, name, value)
     text = str(value)
@@ -1131,12 +854,7 @@ def encode_profile(
     encoder:FeatureEncoder,   # Of people
     profile:dict,             # Some of the columns
 )->np.ndarray:                # Shape (d,), zero for what is missing
-    """Features of one person; raises KeyError for a feature that is none, ValueError for a word never seen
-
-    encoder: Of people
-    profile: Some of the columns
-    Returns: Shape (d,), zero for what is missing
-    """
+    "Features of one person; raises KeyError for a feature that is none, ValueError for a word never seen"
     row = {name: check_feature(encoder, name, value) for name,value in check_profile(profile).items()}
     return encoder.matrix(pd.DataFrame([row], index=[0]), centred=True, squares=True)[0]
 
@@ -1147,14 +865,7 @@ def ridge_with_constant(
     reg:float,            # Penalty of the weights
     weight:np.ndarray,    # Of the rows, shape (n,)
 )->tuple:                 # Weights, shape (f, d), and constants, shape (d,), which are not pulled to zero
-    """Weighted ridge regression
-
-    X: Inputs, shape (n, f)
-    Y: Outputs, shape (n, d)
-    reg: Penalty of the weights
-    weight: Of the rows, shape (n,)
-    Returns: Weights, shape (f, d), and constants, shape (d,), which are not pulled to zero
-    """
+    "Weighted ridge regression"
     mx,my = np.average(X, axis=0, weights=weight),np.average(Y, axis=0, weights=weight)
     root = np.sqrt(weight)[:,None]
     W = ridge((X - mx)*root, (Y - my)*root, reg)
@@ -1162,10 +873,7 @@ def ridge_with_constant(
 
 # %% ../nbs/31_bootstrap.ipynb #480b6322
 class Demography(Saveable):
-    """What user vectors to expect of people with a profile, learned from the users of train
-
-    reg = 100.0: Ridge penalty, in people
-    """
+    "What user vectors to expect of people with a profile, learned from the users of train"
     def __init__(self,
         reg:float=100.,    # Ridge penalty, in people
     ):
@@ -1177,11 +885,7 @@ class Demography(Saveable):
         model:Recommender,    # Fitted model with user vectors
         train:Interactions,   # What it learned from, with `user_info`
     ):                        # self
-        """Learn how vectors follow from age, gender and occupation; raises ValueError without any of these
-
-        model: Fitted model with user vectors
-        train: What it learned from, with `user_info`
-        """
+        "Learn how vectors follow from age, gender and occupation; raises ValueError without any of these"
         check_train(model, train)
         self.encoder = encoder_for(train.user_info, _PERSON, 'users')
         V,codes = user_table(model)
@@ -1193,11 +897,7 @@ class Demography(Saveable):
     def vector(self,
         profile:dict,    # Some of the columns of `user_info`
     )->np.ndarray:       # Shape (d,)
-        """Expected user vector; raises KeyError for a feature that is none, ValueError for a word never seen
-
-        profile: Some of the columns of `user_info`
-        Returns: Shape (d,)
-        """
+        "Expected user vector; raises KeyError for a feature that is none, ValueError for a word never seen"
         return encode_profile(self.encoder, profile)@self.weights + self.constant
 
 def demographic_user(
@@ -1206,14 +906,7 @@ def demographic_user(
     profile:dict,          # What is known: age, gender, occupation, or some of them
     reg:float=100.,        # Ridge penalty, in people
 )->User:                   # With a vector, for `recommend`; nothing seen
-    """Somebody with a profile; raises ValueError for a value never seen, or without `user_info`
-
-    model: Fitted model with user vectors
-    train: What it learned from, with `user_info`
-    profile: What is known: age, gender, occupation, or some of them
-    reg = 100.0: Ridge penalty, in people
-    Returns: With a vector, for `recommend`; nothing seen
-    """
+    "Somebody with a profile; raises ValueError for a value never seen, or without `user_info`"
     return User(profile=profile, vector=Demography(reg).fit(model, train).vector(profile))
 
 # %% ../nbs/31_bootstrap.ipynb #464c3ad4
@@ -1223,15 +916,7 @@ def with_item_features(
     min_ratings:int=10,    # Items with fewer ratings start from their features; the others are left as they are
     reg:float=30.,         # Ridge penalty, in ratings
 )->Recommender:            # A copy; tables of users are shared. `known_items`: rated, or with genres or a year
-    """New items get vectors from genres and year, corrected by their few ratings; raises ValueError without
-    `item_info`
-
-    model: Fitted factor model; it is not changed
-    train: What it learned from, with `item_info` (genres, year)
-    min_ratings = 10: Items with fewer ratings start from their features; the others are left as they are
-    reg = 30.0: Ridge penalty, in ratings
-    Returns: A copy; tables of users are shared. `known_items`: rated, or with genres or a year
-    """
+    "New items get vectors from genres and year, corrected by their few ratings; raises ValueError without `item_info`"
     check_given(min_ratings=min_ratings, reg=reg)
     check_not_negative(min_ratings=min_ratings)
     check_positive(reg=reg)
@@ -1261,11 +946,7 @@ def _first_raters(model, train, start, cov, new):
 
 # %% ../nbs/31_bootstrap.ipynb #9ee2f0d5
 class Famous(Recommender):
-    """A model's scores of newcomers plus a bonus for the log of how many people have rated an item
-
-    model: Fitted model
-    fame: Bonus for each unit of the log, as a share of the scale of ratings
-    """
+    "A model's scores of newcomers plus a bonus for the log of how many people have rated an item"
     def __init__(self,
         model:Recommender,    # Fitted model
         fame:float,           # Bonus for each unit of the log, as a share of the scale of ratings
@@ -1280,27 +961,16 @@ class Famous(Recommender):
         self.bonus = np.float32(fame*width)*np.log1p(n_raters(model).astype(np.float32))
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """The model's scores of known users, without the bonus
-
-        user_codes: Codes, shape (n,)
-        """
+        "The model's scores of known users, without the bonus"
         return self.model.scores(user_codes)
 
     def vector_scores(self, vectors): # As the model takes them
-        """The model's scores and the bonus
-
-        vectors: As the model takes them
-        """
+        "The model's scores and the bonus"
         return self.model.vector_scores(vectors) + self.bonus
 
 # %% ../nbs/31_bootstrap.ipynb #e274f427
 class ColdStart(Recommender):
-    """Recommends to anybody: picks the remedy for what is known of a person, and says which
-
-    model: Any model; it is not changed unless `fit` is called
-    train = None: What it has been fitted to; None: call `fit`
-    fame = 0.5: Bonus for newcomers per unit of the log of an item's raters, a share of the scale
-    """
+    "Recommends to anybody: picks the remedy for what is known of a person, and says which"
     def __init__(self,
         model:Recommender,          # Any model; it is not changed unless `fit` is called
         train:Interactions=None,    # What it has been fitted to; None: call `fit`
@@ -1318,20 +988,14 @@ class ColdStart(Recommender):
         return self.model if self.featured is None else self.featured
 
     def fit(self, train): # Interactions to learn from
-        """Fit the model, then see which remedies it has
-
-        train: Interactions to learn from
-        """
+        "Fit the model, then see which remedies it has"
         self.model.fit(train)
         return self.prepare(train)
 
     def prepare(self,
         train:Interactions,   # What the model has been fitted to
     ):                        # self
-        """See which remedies the model and the data have
-
-        train: What the model has been fitted to
-        """
+        "See which remedies the model and the data have"
         super().fit(train)
         check_train(self.model, train)
         self.popular = Popular().fit(train)
@@ -1349,12 +1013,7 @@ def why_no_new_items(
     model:Recommender,    # Fitted model
     train:Interactions,   # What it learned from
 )->str:                   # One sentence; None: they do
-    """Why new items get no vectors from genres and year
-
-    model: Fitted model
-    train: What it learned from
-    Returns: One sentence; None: they do
-    """
+    "Why new items get no vectors from genres and year"
     if not all(hasattr(model, o) for o in ('user_factors','item_factors','user_bias','item_bias','mean')):
         return f'a {type(model).__name__} has no factors and biases of users and items'
     if why_no_stars(model) is not None: return why_no_stars(model)
@@ -1365,12 +1024,7 @@ def why_no_prior(
     model:Recommender,    # Fitted model
     train:Interactions,   # What it learned from
 )->str:                   # One sentence; None: they are
-    """Why ratings are not folded in from what users are like
-
-    model: Fitted model
-    train: What it learned from
-    Returns: One sentence; None: they are
-    """
+    "Why ratings are not folded in from what users are like"
     if why_no_stars(model) is not None: return why_no_stars(model)
     if len(rated_codes(model)) < 2: return 'fewer than two users have ratings'
     if not linear_or_none(model).rows.shape[1]: return f'a {type(model).__name__} has user vectors of no numbers'
@@ -1380,12 +1034,7 @@ def why_no_profiles(
     model:Recommender,    # Fitted model
     train:Interactions,   # What it learned from
 )->str:                   # One sentence; None: it does
-    """Why a profile says nothing to a model
-
-    model: Fitted model
-    train: What it learned from
-    Returns: One sentence; None: it does
-    """
+    "Why a profile says nothing to a model"
     why = why_no_table(train.user_info, _PERSON, 'user')
     if why is not None: return why
     who = type(model).__name__
@@ -1398,13 +1047,7 @@ def why_no_table(
     columns:tuple,       # Columns that may be used
     what:str,            # 'user' or 'item'
 )->str:                  # One sentence; None: it does
-    """Why a side table says nothing
-
-    info: What is known of users or items, or None
-    columns: Columns that may be used
-    what: 'user' or 'item'
-    Returns: One sentence; None: it does
-    """
+    "Why a side table says nothing"
     if info is None: return f'train.{what}_info is None'
     encoder = FeatureEncoder(plain_table(info, columns), columns, max_words=1000)
     told = [o for o in encoder.kinds if o not in encoder.spread or encoder.spread[o][1] > 1e-9]
@@ -1430,12 +1073,7 @@ def read_history(
     model:Recommender,   # Fitted model
     history,             # {raw item: rating}, a Series of these, pairs, a table with item (and rating), or items
 )->dict:                 # {item code: rating, or weight for models that predict none}
-    """What somebody has met; raises ValueError for items without a rating where the model needs one
-
-    model: Fitted model
-    history: {raw item: rating}, a Series of these, pairs, a table with item (and rating), or items
-    Returns: {item code: rating, or weight for models that predict none}
-    """
+    "What somebody has met; raises ValueError for items without a rating where the model needs one"
     low,high = model.scale
     stars = rates(model) and low < high
     res = {}
@@ -1478,11 +1116,7 @@ def _told(self:ColdStart, user):
 def remedy(self:ColdStart,
     user:User,     # Somebody, known or not
 )->tuple:          # Vector, shape (d,), or None, and the name of the remedy
-    """What is done for somebody; raises ValueError for impossible ratings or words, KeyError for unknown items
-
-    user: Somebody, known or not
-    Returns: Vector, shape (d,), or None, and the name of the remedy
-    """
+    "What is done for somebody; raises ValueError for impossible ratings or words, KeyError for unknown items"
     code = self.code_of(user)
     codes,ratings = self._told(user)
     if code and not codes and self.seen.indptr[code+1] > self.seen.indptr[code]: return None,'known user'
@@ -1512,11 +1146,7 @@ def _can_fold_in(model): return type(model).fold_in is not Recommender.fold_in
 def knows(self:ColdStart,
     user:User,     # Somebody
 )->int:            # Their code, or 0 for everybody who needs a remedy
-    """Is this a user with ratings in train, of whom nothing else is said?
-
-    user: Somebody
-    Returns: Their code, or 0 for everybody who needs a remedy
-    """
+    "Is this a user with ratings in train, of whom nothing else is said?"
     nothing_else = user.history is None and user.vector is None
     code = Recommender.knows(self, replace(user, profile=None)) if nothing_else and user.id in self.users else 0
     if nothing_else and not code and not check_profile(user.profile): Recommender.knows(self, user)   # an unknown id
@@ -1526,11 +1156,7 @@ def knows(self:ColdStart,
 def query(self:ColdStart,
     who,          # A raw user id, a `User`, or several of them
 ):                # `Query`
-    """The question about some people; users of train without ratings are newcomers, too
-
-    who: A raw user id, a `User`, or several of them
-    Returns: `Query`
-    """
+    "The question about some people; users of train without ratings are newcomers, too"
     if not isinstance(who, User) and not (isinstance(who, (list, tuple)) and any(isinstance(o, User) for o in who)):
         q = Recommender.query(self, who)
         if (np.diff(q.seen.indptr) > 0).all(): return q
@@ -1541,11 +1167,7 @@ def query(self:ColdStart,
 def understand(self:ColdStart,
     user:User,     # Somebody new
 )->User:           # With a vector unless only popularity helps; `notes['remedy']` says what was done
-    """Choose the remedy; raises ValueError for impossible ratings or words, KeyError for unknown items
-
-    user: Somebody new
-    Returns: With a vector unless only popularity helps; `notes['remedy']` says what was done
-    """
+    "Choose the remedy; raises ValueError for impossible ratings or words, KeyError for unknown items"
     if user.vector is not None: return self._checked(user)
     if hasattr(user.history, '__next__'): user = replace(user, history=list(user.history))    # it can be read only once
     vector,name = self.remedy(user)
@@ -1565,20 +1187,13 @@ def _checked(self:ColdStart, user):
 def fold_in(self:ColdStart,
     history,     # {item: rating}, a Series of these, pairs, a table with columns item and rating, or items
 )->User:         # With a vector and `seen`
-    """Somebody new with a history
-
-    history: {item: rating}, a Series of these, pairs, a table with columns item and rating, or items
-    Returns: With a vector and `seen`
-    """
+    "Somebody new with a history"
     return self.understand(User(history))
 
 # %% ../nbs/31_bootstrap.ipynb #627b316f
 @patch
 def scores(self:ColdStart, user_codes): # Codes, shape (n,)
-    """The model's scores for users with ratings; a remedy's for the others
-
-    user_codes: Codes, shape (n,)
-    """
+    "The model's scores for users with ratings; a remedy's for the others"
     codes = np.asarray(user_codes)
     res = np.array(self.ready.scores(codes), np.float32)
     for k in np.flatnonzero(np.diff(self.seen.indptr)[codes] == 0):
@@ -1588,19 +1203,13 @@ def scores(self:ColdStart, user_codes): # Codes, shape (n,)
 
 @patch
 def vector_scores(self:ColdStart, vectors): # User vectors, shape (n, d)
-    """The model's scores, and for models that predict stars a bonus for what is well known
-
-    vectors: User vectors, shape (n, d)
-    """
+    "The model's scores, and for models that predict stars a bonus for what is well known"
     scores = self.ready.vector_scores(vectors)
     return scores if self.prior is None else scores + self.bonus
 
 @patch
 def query_scores(self:ColdStart, query): # From `query`
-    """Scores of all items, by the remedy for each person; items of which nothing is known come last
-
-    query: From `query`
-    """
+    "Scores of all items, by the remedy for each person; items of which nothing is known come last"
     users = [None]*len(query) if query.users is None else query.users
     res = np.empty((len(query), len(self.items)), np.float32)
     known = [k for k,user in enumerate(users) if user is None]
@@ -1618,10 +1227,7 @@ def _unknown_last(self:ColdStart, scores):
 
 @patch
 def candidates(self:ColdStart, query, n, skip): # As for `Recommender`
-    """The n best items for each person, also for those without events
-
-    query, n, skip: As for `Recommender`
-    """
+    "The n best items for each person, also for those without events"
     s = leave_out(np.array(self.query_scores(query), np.float32), skip)
     items = top_rows(s, min(n, s.shape[1]-1))
     return first_found(items, np.take_along_axis(s, items, 1), n)
@@ -1638,18 +1244,7 @@ def recommend(self:ColdStart,
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank; `attrs['remedy']`: {label: what was done}
-    """The k best items by the best remedy for what is known of each person
-
-    who: A raw user id, a `User`, or several of them
-    k = 10: How many items for each, at most
-    exclude_seen = True: Leave out what they have met, in train or in their history?
-    items = None: Raw ids of the only items wanted; None: all
-    titles = False: Add a column of titles?
-    index = None: Must be None: remedies differ from person to person
-    exclude = None: Raw ids of items not wanted; None: none
-    on_unknown = 'error': Raw user ids that train has not: 'error', or 'skip' them
-    Returns: Columns user, item, (title,) score, rank; `attrs['remedy']`: {label: what was done}
-    """
+    "The k best items by the best remedy for what is known of each person"
     if index is not None: raise ValueError('ColdStart answers from no index: give the index to its model')
     if hasattr(who, '__next__'): who = list(who)                               # it can be read only once
     check_choice(('error','skip'), on_unknown=on_unknown)
@@ -1664,16 +1259,10 @@ def recommend(self:ColdStart,
 
 @patch
 def predict_codes(self:ColdStart, u, i): # User and item codes, shape (n,)
-    """Predictions of the model; raises NotImplementedError for models without
-
-    u, i: User and item codes, shape (n,)
-    """
+    "Predictions of the model; raises NotImplementedError for models without"
     return self.ready.predict_codes(u, i)
 
 @patch
 def similarity_rows(self:ColdStart, codes): # Item codes, shape (n,)
-    """Similarity as the model sees it
-
-    codes: Item codes, shape (n,)
-    """
+    "Similarity as the model sees it"
     return self.ready.similarity_rows(codes)

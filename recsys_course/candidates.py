@@ -29,16 +29,7 @@ def fuse_ranks(
     weights:np.ndarray,      # Of the generators, shape (g,)
     damp:float=60.,          # An item gets weight/(damp + rank) from each list that holds it
 )->tuple:                    # Row, item, summed score, ranks by generator (NaN: not on its list), place from 0
-    """Reciprocal rank fusion: each pair of row and item once, best first within a row, ties by item
-
-    row: Whose list it is, int, shape (n,)
-    item: What is on it, int, shape (n,)
-    gen: Which generator put it there, int, shape (n,)
-    rank: At which place, from 1, shape (n,)
-    weights: Of the generators, shape (g,)
-    damp = 60.0: An item gets weight/(damp + rank) from each list that holds it
-    Returns: Row, item, summed score, ranks by generator (NaN: not on its list), place from 0
-    """
+    "Reciprocal rank fusion: each pair of row and item once, best first within a row, ties by item"
     n_items = int(item.max(initial=0)) + 1
     pair,at = np.unique(row*n_items + item, return_inverse=True)
     ranks = np.full((len(pair), len(weights)), np.nan, np.float32)
@@ -54,10 +45,7 @@ def fuse_ranks(
 def check_counts(
     **values,   # Settings by name
 ):
-    """Raise ValueError that names the first setting which is no whole number of at least 1
-
-    Returns: Settings by name
-    """
+    "Raise ValueError that names the first setting which is no whole number of at least 1"
     for name,value in values.items():
         try: check_k(value)
         except ValueError: raise ValueError(f'{name}={value!r} must be a whole number: at least one') from None
@@ -66,12 +54,7 @@ def check_generator_weights(
     names:list,      # Names of the generators
     weights:dict,    # Weight by name, or None
 )->np.ndarray:       # Shape (len(names),), 1 where no weight is given
-    """Weights by generator; raises ValueError for unknown names or weights that are not above 0
-
-    names: Names of the generators
-    weights: Weight by name, or None
-    Returns: Shape (len(names),), 1 where no weight is given
-    """
+    "Weights by generator; raises ValueError for unknown names or weights that are not above 0"
     if weights is None: weights = {}
     if not isinstance(weights, dict): raise TypeError(f'weights={weights!r}: give a dict, as {{{names[0]!r}: 2}}')
     odd = [g for g in weights if g not in names]
@@ -88,13 +71,7 @@ def merge_candidates(
     weights:dict=None,  # How much each generator counts; None: all alike
     n:int=None,         # How many to keep for each user; None: all
 )->pd.DataFrame:        # user, item, score (summed weight/(60 + rank)), rank, generators (names): each pair once
-    """One list per user from several; raises ValueError for no lists, ranks that are no places, weights not above 0
-
-    lists: {generator name: DataFrame as `recommend` gives: user, item, rank}
-    weights = None: How much each generator counts; None: all alike
-    n = None: How many to keep for each user; None: all
-    Returns: user, item, score (summed weight/(60 + rank)), rank, generators (names): each pair once
-    """
+    "One list per user from several; raises ValueError for no lists, ranks that are no places, weights not above 0"
     if not isinstance(lists, dict) or not lists:
         raise ValueError('there are no lists to merge: give at least one generator, as {name: its lists}')
     names,weights = list(lists),check_generator_weights(list(lists), weights)
@@ -113,10 +90,7 @@ def merge_candidates(
 
 # %% ../nbs/40_candidates.ipynb #87b1e98f
 class SharedOrder(Saveable):
-    """Candidates of a model with the same order for everybody, sorted once
-
-    item_scores: Scores by item code, float32, shape (n_items,)
-    """
+    "Candidates of a model with the same order for everybody, sorted once"
     def __init__(self,
         item_scores:np.ndarray,   # Scores by item code, float32, shape (n_items,)
     ):
@@ -128,13 +102,7 @@ class SharedOrder(Saveable):
         n:int,                # How many for each, at most
         skip:sp.csr_matrix,   # What to leave out for each, shape (len(query), n_items), sorted columns
     )->tuple:                 # Item codes and scores, both (len(query), n); -1 and -inf where there are fewer
-        """The first n items that are not to be skipped
-
-        query: Who asks
-        n: How many for each, at most
-        skip: What to leave out for each, shape (len(query), n_items), sorted columns
-        Returns: Item codes and scores, both (len(query), n); -1 and -inf where there are fewer
-        """
+        "The first n items that are not to be skipped"
         most = int(np.diff(skip.indptr).max(initial=0))
         items = np.tile(self.order[:n+most], (len(query), 1))
         items[in_rows(skip.indptr, skip.indices, np.arange(len(query)), items)] = -1
@@ -144,12 +112,7 @@ class SharedOrder(Saveable):
         query:Query,         # Who asks
         items:np.ndarray,    # Item codes, shape (len(query), m)
     )->np.ndarray:           # Shape (len(query), m)
-        """Scores of some items, whoever asks
-
-        query: Who asks
-        items: Item codes, shape (len(query), m)
-        Returns: Shape (len(query), m)
-        """
+        "Scores of some items, whoever asks"
         return self.item_scores[items]
 
     def check_state(self):
@@ -163,13 +126,7 @@ def recent_events(
     n:int,                # How many to look back
     fade:float,           # Weight of each event, relative to the next one
 )->sp.csr_matrix:         # Shape (users, items): weights in train times 1, fade, fade**2, ...
-    """The n items that each user met last; raises ValueError for weights that are not above 0
-
-    train: Weighted events; of repeated ones the latest counts, with their mean weight
-    n: How many to look back
-    fade: Weight of each event, relative to the next one
-    Returns: Shape (users, items): weights in train times 1, fade, fade**2, ...
-    """
+    "The n items that each user met last; raises ValueError for weights that are not above 0"
     weight = train.csr(repeats='mean')
     check_weights(weight.data)
     u,i,_ = train.codes()
@@ -188,13 +145,7 @@ def item_links(
     model:Recommender,      # Factor model whose item vectors say what is alike; None: who has both items
     k:int,                  # Links to keep for each item
 )->sp.csr_matrix:           # Shape (items, items)
-    """The k items most alike to each; raises TypeError for a model without item vectors
-
-    train: Who has what
-    model: Factor model whose item vectors say what is alike; None: who has both items
-    k: Links to keep for each item
-    Returns: Shape (items, items)
-    """
+    "The k items most alike to each; raises TypeError for a model without item vectors"
     if model is None: return item_neighbours(train.csr(repeats='mean'), 'cosine', k, 20.)
     if not hasattr(model, 'item_factors'):
         name = type(model).__name__
@@ -213,13 +164,7 @@ def item_links(
 
 # %% ../nbs/40_candidates.ipynb #9a05e69c
 class SimilarToRecent(Recommender):
-    """Items like those a user met last
-
-    model = None: Factor model whose item vectors say what is alike; None: who has both items
-    n_recent = 5: Events to look back
-    fade = 0.8: Weight of each event, relative to the next one
-    k = 50: Similar items to each
-    """
+    "Items like those a user met last"
     def __init__(self,
         model:Recommender=None,   # Factor model whose item vectors say what is alike; None: who has both items
         n_recent:int=5,           # Events to look back
@@ -234,35 +179,23 @@ class SimilarToRecent(Recommender):
         self.model,self.n_recent,self.fade,self.k = model,n_recent,fade,k
 
     def fit(self, train): # Interactions to learn from
-        """Fit the model, if there is one, and link the items
-
-        train: Interactions to learn from
-        """
+        "Fit the model, if there is one, and link the items"
         if self.model is not None: self.model.fit(train)
         return self.prepare(train)
 
     def prepare(self, train): # Interactions that the inner model, if there is one, has been fitted to
-        """Link the items and remember what each user met last
-
-        train: Interactions that the inner model, if there is one, has been fitted to
-        """
+        "Link the items and remember what each user met last"
         super().fit(train)
         self.recent = recent_events(train, self.n_recent, self.fade)
         self.links = item_links(train, self.model, self.k)
         return self
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """Summed similarity to the recent items
-
-        user_codes: Codes, shape (n,)
-        """
+        "Summed similarity to the recent items"
         return (self.recent[user_codes]@self.links).toarray()
 
     def similarity_rows(self, codes): # Item codes, shape (n,)
-        """Similarity to the linked items, -inf to all others
-
-        codes: Item codes, shape (n,)
-        """
+        "Similarity to the linked items, -inf to all others"
         s = self.links[codes].toarray()
         return np.where(s > 0, s, -np.inf)
 
@@ -271,11 +204,7 @@ class SimilarToRecent(Recommender):
 def fold_in(self:SimilarToRecent,
     history,     # {item: weight}, a table with columns item (and rating, timestamp), or items; the latest last
 )->User:         # With a vector of shape (len(self.items),): weights of the latest events
-    """The newcomer's latest events
-
-    history: {item: weight}, a table with columns item (and rating, timestamp), or items; the latest last
-    Returns: With a vector of shape (len(self.items),): weights of the latest events
-    """
+    "The newcomer's latest events"
     if isinstance(history, pd.DataFrame) and 'timestamp' in history:
         history = history.sort_values('timestamp', kind='stable')
     codes,weights = weigh_history(self, history)
@@ -290,30 +219,19 @@ def fold_in(self:SimilarToRecent,
 def user_vectors(self:SimilarToRecent,
     user_codes:np.ndarray,   # Codes, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items))
-    """Weights of the latest events
-
-    user_codes: Codes, shape (n,)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Weights of the latest events"
     return self.recent[user_codes].toarray()
 
 @patch
 def vector_scores(self:SimilarToRecent,
     vectors:np.ndarray,   # From `fold_in`, shape (n, len(self.items))
 )->np.ndarray:            # float32, shape (n, len(self.items))
-    """Summed similarity to the recent items
-
-    vectors: From `fold_in`, shape (n, len(self.items))
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Summed similarity to the recent items"
     return (sp.csr_matrix(np.asarray(vectors, np.float32))@self.links).toarray()
 
 @patch
 def candidates(self:SimilarToRecent, query, n, skip): # As for `Recommender`
-    """The n items most like the recent ones, without scoring every item
-
-    query, n, skip: As for `Recommender`
-    """
+    "The n items most like the recent ones, without scoring every item"
     rows = self.recent[query.codes]
     if query.vectors is not None: rows = rows + sp.csr_matrix(query.vectors)
     W = rows@self.links
@@ -332,12 +250,7 @@ def contributions(self:SimilarToRecent,
     query:Query,    # One person
     item:int,       # Item code
 )->tuple:           # Item codes and what each adds, both shape (n,)
-    """Weight of each recent item, times its similarity
-
-    query: One person
-    item: Item code
-    Returns: Item codes and what each adds, both shape (n,)
-    """
+    "Weight of each recent item, times its similarity"
     row = self.recent[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors, dtype=np.float32)
     near = np.asarray(self.links[row.indices,item].todense()).ravel()
     return row.indices[near > 0],(row.data*near)[near > 0]
@@ -346,21 +259,14 @@ def contributions(self:SimilarToRecent,
 def arrival_times(
     train:Interactions,   # Events with timestamps
 )->np.ndarray:            # float64, shape (len(train.items),), from 0 (the first event of train) to 1 (the last)
-    """When each item was first met
-
-    train: Events with timestamps
-    Returns: float64, shape (len(train.items),), from 0 (the first event of train) to 1 (the last)
-    """
+    "When each item was first met"
     t = train.df.timestamp.to_numpy(float)
     first = np.full(len(train.items), np.inf)
     np.minimum.at(first, train.codes()[1], t)
     return np.where(np.isfinite(first), (first - t.min(initial=np.inf))/(np.ptp(t) or 1), 0)
 
 class NewArrivals(Recommender):
-    """Items that came last, the busiest of them first; the same list for everybody
-
-    share = 0.1: Share of items that count as new: those whose first event is the latest
-    """
+    "Items that came last, the busiest of them first; the same list for everybody"
     personal = False
     def __init__(self,
         share:float=.1,    # Share of items that count as new: those whose first event is the latest
@@ -371,10 +277,7 @@ class NewArrivals(Recommender):
         self.share = share
 
     def fit(self, train): # Interactions with timestamps
-        """Find each item's first event; raises ValueError where there are no timestamps
-
-        train: Interactions with timestamps
-        """
+        "Find each item's first event; raises ValueError where there are no timestamps"
         if 'timestamp' not in train.df:
             raise ValueError('new arrivals need a timestamp column: without one, leave this generator out')
         super().fit(train)
@@ -385,10 +288,7 @@ class NewArrivals(Recommender):
         return self
 
     def user_vectors(self, user_codes): # Codes, shape (n,)
-        """Vectors of no numbers, since nothing depends on the user
-
-        user_codes: Codes, shape (n,)
-        """
+        "Vectors of no numbers, since nothing depends on the user"
         return np.zeros((len(user_codes), 0), np.float32)
 
     def linear(self):
@@ -396,21 +296,14 @@ class NewArrivals(Recommender):
         return Linear(np.zeros((len(self.items), 0), np.float32), self.item_scores, None)
 
     def fold_in(self, history): # {item: rating}, a table with a column item, or items
-        """A vector of no numbers, and what to leave out
-
-        history: {item: rating}, a table with a column item, or items
-        """
+        "A vector of no numbers, and what to leave out"
         return User(history, vector=[], seen=self.encode_history(history, weights=True)[0])
 
 # %% ../nbs/40_candidates.ipynb #1b6e45f1
 def listed_scores(
     df,              # What a function gives: a table of user, item and score (or rank, or best first); None: nothing
 )->pd.DataFrame:     # Columns user, item, score: float64, none above what float32 holds
-    """Scores of a table of candidates; raises TypeError or ValueError for what cannot order them
-
-    df: What a function gives: a table of user, item and score (or rank, or best first); None: nothing
-    Returns: Columns user, item, score: float64, none above what float32 holds
-    """
+    "Scores of a table of candidates; raises TypeError or ValueError for what cannot order them"
     if df is None: df = pd.DataFrame(columns=['user','item'])
     if hasattr(df, 'to_pandas'): df = df.to_pandas()
     if not isinstance(df, pd.DataFrame) or not {'user','item'} <= set(df):
@@ -425,21 +318,14 @@ def listed_scores(
     return pd.DataFrame(dict(user=df.user.array, item=df['item'].array, score=score))
 
 class FunctionGenerator:
-    """A function (users, k) -> DataFrame(user, item, score) as a generator for users of train; it cannot be saved
-
-    f: The function
-    train: Whose users and items it speaks of
-    """
+    "A function (users, k) -> DataFrame(user, item, score) as a generator for users of train; it cannot be saved"
     def __init__(self,
         f,                    # The function
         train:Interactions,   # Whose users and items it speaks of
     ): self.f,self.users,self.items,self.warned = f,train.users,train.items,False
 
     def candidates(self, query, n, skip): # As for `Recommender`
-        """What the function lists, best first
-
-        query, n, skip: As for `Recommender`
-        """
+        "What the function lists, best first"
         known = query.codes > 0
         items = np.full((len(query), n), -1)
         scores = np.full((len(query), n), -np.inf, np.float32)
@@ -468,8 +354,5 @@ class FunctionGenerator:
                       'such rows are left out', stacklevel=2)
 
     def scores_of(self, query, items): # As for `Recommender`
-        """NaN: it has no opinion on what others propose
-
-        query, items: As for `Recommender`
-        """
+        "NaN: it has no opinion on what others propose"
         return np.full(items.shape, np.nan, np.float32)

@@ -20,14 +20,7 @@ def planted_interactions(
     n_users:int=80,       # Users with events
     n_items:int=50,       # Items with events
 )->tuple:                 # Interactions, and which items belong to each user, bool, by codes
-    """Random events with a block structure that every sensible model finds; one user and one item are cold
-
-    personal = True: Does each group like its own half of the items? Otherwise all like the same half
-    seed = 0: For who has met what
-    n_users = 80: Users with events
-    n_items = 50: Items with events
-    Returns: Interactions, and which items belong to each user, bool, by codes
-    """
+    "Random events with a block structure that every sensible model finds; one user and one item are cold"
     rng = np.random.default_rng(seed)
     u,i = np.divmod(np.arange(n_users*n_items), n_items)
     good = (u%2 == i%2) if personal else i%2 == 0
@@ -48,11 +41,7 @@ def must(
     ok:bool,       # What should be true
     message:str,   # What to say if it is not
 ):
-    """Raise AssertionError with a message unless something is true
-
-    ok: What should be true
-    message: What to say if it is not
-    """
+    "Raise AssertionError with a message unless something is true"
     if not ok: raise AssertionError(message)
 
 def must_name(
@@ -60,12 +49,7 @@ def must_name(
     name,        # What its KeyError must name
     what:str,    # What it does, for the message
 ):
-    """`f` must raise a KeyError that names something
-
-    f: Function without arguments
-    name: What its KeyError must name
-    what: What it does, for the message
-    """
+    "`f` must raise a KeyError that names something"
     try: f()
     except KeyError as e: return must(str(name) in str(e), f'{what}: the error must name {name!r}, it says: {e}')
     raise AssertionError(f'{what} must raise KeyError, nothing was raised')
@@ -75,12 +59,7 @@ def must_agree(
     b:pd.DataFrame,   # The same, made in another way
     message:str,      # What to say if they differ
 ):
-    """Two tables of lists must hold the same rows, scores up to rounding
-
-    a: Lists as `recommend` gives them
-    b: The same, made in another way
-    message: What to say if they differ
-    """
+    "Two tables of lists must hold the same rows, scores up to rounding"
     same = [c for c in a.columns if c != 'score']
     equal = len(a) == len(b) and (a[same].to_numpy() == b[same].to_numpy()).all()
     must(equal and np.allclose(a.score, b.score, rtol=1e-4, atol=1e-5), message)
@@ -236,10 +215,7 @@ _PROMISES = [_check_scores, _check_lists, _check_lengths, _check_ties, _check_ti
 def check_recommender(
     make,        # Function without arguments that gives an unfitted model
 ):
-    """Assert that a model keeps the contract of `Recommender`; raises AssertionError saying which promise is broken
-
-    make: Function without arguments that gives an unfitted model
-    """
+    "Assert that a model keeps the contract of `Recommender`; raises AssertionError saying which promise is broken"
     name,personal = type(make()).__name__,make().personal
     inter,belongs = planted_interactions(personal)
     other,_ = planted_interactions(personal, seed=1)

@@ -33,10 +33,7 @@ log = logging.getLogger('recsys_course.core')
 def check_number(
     **values,   # Settings by name; each None or a number
 ):
-    """Raise ValueError that names the first setting which is no number: text, a list, True
-
-    Returns: Settings by name; each None or a number
-    """
+    "Raise ValueError that names the first setting which is no number: text, a list, True"
     for name,value in values.items():
         if value is None or isinstance(value, Real) and not isinstance(value, bool): continue
         raise ValueError(f'{name}={value!r} must be a number, and is a {type(value).__name__}')
@@ -44,10 +41,7 @@ def check_number(
 def check_whole(
     **values,   # Settings by name; each None or a whole number of at least 1
 ):
-    """Raise ValueError that names the first setting which is no whole number of at least 1
-
-    Returns: Settings by name; each None or a whole number of at least 1
-    """
+    "Raise ValueError that names the first setting which is no whole number of at least 1"
     check_number(**values)
     for name,value in values.items():
         if value is None: continue
@@ -57,10 +51,7 @@ def check_whole(
 def check_positive(
     **values,   # Settings by name; each None or a number
 ):
-    """Raise ValueError that names the first setting which is not above 0 and finite
-
-    Returns: Settings by name; each None or a number
-    """
+    "Raise ValueError that names the first setting which is not above 0 and finite"
     check_number(**values)
     for name,value in values.items():
         if value is None: continue
@@ -70,10 +61,7 @@ def check_positive(
 def check_not_negative(
     **values,   # Settings by name; each None or a number
 ):
-    """Raise ValueError that names the first setting which is below 0, infinite or no number
-
-    Returns: Settings by name; each None or a number
-    """
+    "Raise ValueError that names the first setting which is below 0, infinite or no number"
     check_number(**values)
     for name,value in values.items():
         if value is None: continue
@@ -83,10 +71,7 @@ def check_not_negative(
 def check_given(
     **values,   # Settings by name
 ):
-    """Raise ValueError that names the first setting which is None, where it may not be left open
-
-    Returns: Settings by name
-    """
+    "Raise ValueError that names the first setting which is None, where it may not be left open"
     for name,value in values.items():
         if value is None: raise ValueError(f'{name}=None: this setting cannot be left open')
 
@@ -95,11 +80,7 @@ def check_choice(
     choices,    # What may be chosen
     **values,   # Settings by name
 ):
-    """Raise ValueError that names the first setting which is none of `choices`, and lists them
-
-    choices: What may be chosen
-    Returns: Settings by name
-    """
+    "Raise ValueError that names the first setting which is none of `choices`, and lists them"
     for name,value in values.items():
         if isinstance(value, str) and value in choices: continue
         raise ValueError(f'{name}={value!r} is not one of {", ".join(map(str, choices))}')
@@ -107,11 +88,7 @@ def check_choice(
 def check_k(
     k,       # Length of a list
 )->int:      # The same as an int
-    """A list length; raises ValueError unless it is a whole number of at least 1
-
-    k: Length of a list
-    Returns: The same as an int
-    """
+    "A list length; raises ValueError unless it is a whole number of at least 1"
     whole = isinstance(k, Real) and not isinstance(k, bool) and k >= 1 and not k % 1
     if not whole: raise ValueError(f'k={k!r}: ask for at least one item')
     return int(k)
@@ -121,12 +98,7 @@ def blocks(
     n:int,       # Number of rows
     size:int,    # Rows in a block, at most
 )->list:         # Slices that cover 0 to n-1 in order; one empty slice if there are no rows
-    """Cut rows into blocks
-
-    n: Number of rows
-    size: Rows in a block, at most
-    Returns: Slices that cover 0 to n-1 in order; one empty slice if there are no rows
-    """
+    "Cut rows into blocks"
     return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 def block_rows(
@@ -134,24 +106,14 @@ def block_rows(
     memory:int=2**26,    # Bytes for one block
     itemsize:int=4,      # Bytes of a number
 )->int:                  # At least 1
-    """How many rows of a block fit into `memory`
-
-    n_columns: Numbers in a row
-    memory = 2 ** 26: Bytes for one block
-    itemsize = 4: Bytes of a number
-    Returns: At least 1
-    """
+    "How many rows of a block fit into `memory`"
     return max(1, int(memory)//(itemsize*max(1, n_columns)))
 
 # %% ../nbs/90_core.ipynb #dd158cfa
 def count_threads(
     n_threads:int=None,   # Wanted; None: one for each core that this process may use
 )->int:                   # At least 1
-    """The number of threads that `n_threads` stands for; raises ValueError for less than 1
-
-    n_threads = None: Wanted; None: one for each core that this process may use
-    Returns: At least 1
-    """
+    "The number of threads that `n_threads` stands for; raises ValueError for less than 1"
     check_whole(n_threads=n_threads)
     if n_threads is not None: return int(n_threads)
     if hasattr(os, 'sched_getaffinity'): return len(os.sched_getaffinity(0))
@@ -162,13 +124,7 @@ def run_threads(
     jobs,                 # A tuple of arguments for each call; no call may depend on another
     n_threads:int=None,   # As for `count_threads`
 )->list:                  # Results in the order of `jobs`
-    """Call a function on each of `jobs`, all at once where `n_threads` allows; the first error is raised
-
-    f: Function to call
-    jobs: A tuple of arguments for each call; no call may depend on another
-    n_threads = None: As for `count_threads`
-    Returns: Results in the order of `jobs`
-    """
+    "Call a function on each of `jobs`, all at once where `n_threads` allows; the first error is raised"
     jobs = list(jobs)
     n = min(count_threads(n_threads), len(jobs))
     if n <= 1: return [f(*job) for job in jobs]
@@ -180,11 +136,7 @@ _started_in = os.getpid()
 def openmp_threads(
     n_threads:int=None,   # As for `count_threads`
 )->int:                   # At least 1; 1 in a forked child
-    """How many threads to give a library that uses OpenMP, whose threads do not come along into a forked child
-
-    n_threads = None: As for `count_threads`
-    Returns: At least 1; 1 in a forked child
-    """
+    "How many threads to give a library that uses OpenMP, whose threads do not come along into a forked child"
     n = count_threads(n_threads)
     return n if os.getpid() == _started_in else 1
 
@@ -202,11 +154,7 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(before=_find_pools, afte
 
 # %% ../nbs/90_core.ipynb #569fd0d3
 class progress:
-    """A bar over `steps` for work of more than a second, drawn only where a person watches
-
-    steps: What to go through
-    name = '': What is written in front of the bar
-    """
+    "A bar over `steps` for work of more than a second, drawn only where a person watches"
     def __init__(self,
         steps,           # What to go through
         name:str='',     # What is written in front of the bar
@@ -224,10 +172,7 @@ class progress:
     def note(self,
         **figures,   # What to show, by name
     ):
-        """Show figures beside the bar the next time it is drawn
-
-        Returns: What to show, by name
-        """
+        "Show figures beside the bar the next time it is drawn"
         if self.bar is not None: self.bar.set_postfix(refresh=False, **figures)
 
 # %% ../nbs/90_core.ipynb #0fae6881
@@ -250,12 +195,7 @@ def top_rows(
     scores:np.ndarray,   # float32, shape (n, m); -inf means never
     k:int,               # How many, at most m
 )->np.ndarray:           # Columns, int64, shape (n, k), best first, ties by column; -1 where a row has fewer
-    """Columns of the k highest scores of each row
-
-    scores: float32, shape (n, m); -inf means never
-    k: How many, at most m
-    Returns: Columns, int64, shape (n, k), best first, ties by column; -1 where a row has fewer
-    """
+    "Columns of the k highest scores of each row"
     if k <= 128: return _top_by_walk(scores, k)
     res = np.argsort(-scores, axis=1, kind='stable')[:,:k]
     return np.where(np.take_along_axis(scores, res, 1) > -np.inf, res, -1)
@@ -266,13 +206,7 @@ def best_first(
     scores:np.ndarray,   # Their scores, shape (n, m)
     k:int,               # How many to keep
 )->tuple:                # Rows and scores, both (n, min(k, m)), by falling score, ties by row number
-    """The k best of what was found for each query
-
-    rows: What was found, int, shape (n, m)
-    scores: Their scores, shape (n, m)
-    k: How many to keep
-    Returns: Rows and scores, both (n, min(k, m)), by falling score, ties by row number
-    """
+    "The k best of what was found for each query"
     order = np.lexsort((rows, -scores))[:,:k]
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
@@ -281,13 +215,7 @@ def first_found(
     scores:np.ndarray,   # Their scores, shape (n, m)
     n:int,               # How many to keep
 )->tuple:                # Items and float32 scores, both (n, n); -1 and -inf where there are fewer
-    """The first n items of each row that are there, in order
-
-    items: Item codes in order, -1 for none, shape (n, m)
-    scores: Their scores, shape (n, m)
-    n: How many to keep
-    Returns: Items and float32 scores, both (n, n); -1 and -inf where there are fewer
-    """
+    "The first n items of each row that are there, in order"
     order = np.argsort(items < 0, axis=1, kind='stable')[:,:n]
     items,scores = np.take_along_axis(items, order, 1),np.take_along_axis(scores, order, 1)
     short = ((0,0), (0,max(0, n - items.shape[1])))
@@ -301,13 +229,7 @@ def leave_out(
     seen:sp.csr_matrix=None,       # Shape (n, m): what each row's user has seen
     allowed:np.ndarray=None,       # bool, shape (m,): the only columns wanted
 )->np.ndarray:                     # `scores`
-    """Set to -inf what must not be recommended
-
-    scores: float32, shape (n, m), changed in place
-    seen = None: Shape (n, m): what each row's user has seen
-    allowed = None: bool, shape (m,): the only columns wanted
-    Returns: `scores`
-    """
+    "Set to -inf what must not be recommended"
     scores[:,0] = -np.inf
     if allowed is not None: scores[:,~allowed] = -np.inf
     if seen is not None:
@@ -319,11 +241,7 @@ def leave_out(
 def csr_ones(
     X,                  # Sparse matrix; what is stored counts, whatever its value
 )->sp.csr_matrix:       # float32 ones, sorted columns, no cell twice
-    """Which cells a sparse matrix holds
-
-    X: Sparse matrix; what is stored counts, whatever its value
-    Returns: float32 ones, sorted columns, no cell twice
-    """
+    "Which cells a sparse matrix holds"
     X = sp.csr_matrix(X)
     X = sp.csr_matrix((np.ones(X.nnz, np.float32), X.indices, X.indptr), shape=X.shape)
     X.sum_duplicates()
@@ -337,14 +255,7 @@ def in_sorted(
     hi,      # The place after the last
     x,       # What to look for
 ):           # bool
-    """Is x among items[lo:hi]?
-
-    items: Sorted numbers
-    lo: First place to look at
-    hi: The place after the last
-    x: What to look for
-    Returns: bool
-    """
+    "Is x among items[lo:hi]?"
     end = hi
     while lo < hi:
         mid = (lo + hi)//2
@@ -358,12 +269,7 @@ def in_rows(
     rows,              # A row for each row of `items`, shape (n,)
     items,             # Columns, shape (n, m)
 ):                     # bool, shape (n, m)
-    """Is items[r,c] stored in row rows[r] of a csr matrix?
-
-    rows: A row for each row of `items`, shape (n,)
-    items: Columns, shape (n, m)
-    Returns: bool, shape (n, m)
-    """
+    "Is items[r,c] stored in row rows[r] of a csr matrix?"
     res = np.zeros(items.shape, np.bool_)
     for r in range(len(rows)):
         lo,hi = indptr[rows[r]],indptr[rows[r]+1]
@@ -374,21 +280,13 @@ def in_rows(
 def squared_lengths(
     X:np.ndarray,    # Shape (n, d)
 )->np.ndarray:       # Shape (n,)
-    """Squared length of each row
-
-    X: Shape (n, d)
-    Returns: Shape (n,)
-    """
+    "Squared length of each row"
     return np.einsum('ij,ij->i', X, X)
 
 def unit_rows(
     X:np.ndarray,    # Shape (n, d)
 )->np.ndarray:       # The same shape
-    """Rows divided by their lengths; rows of zeros stay zeros
-
-    X: Shape (n, d)
-    Returns: The same shape
-    """
+    "Rows divided by their lengths; rows of zeros stay zeros"
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X/np.where(lengths > 0, lengths, 1)
 
@@ -396,12 +294,7 @@ def cosine_of_rows(
     X:np.ndarray,        # Vectors, shape (m, d)
     rows:np.ndarray,     # Which of them, shape (n,)
 )->np.ndarray:           # Shape (n, m)
-    """Cosine of some rows with all; 0 where one is all zeros
-
-    X: Vectors, shape (m, d)
-    rows: Which of them, shape (n,)
-    Returns: Shape (n, m)
-    """
+    "Cosine of some rows with all; 0 where one is all zeros"
     X = unit_rows(X)
     return X[rows]@X.T
 
@@ -410,13 +303,7 @@ def ridge(
     y:np.ndarray,      # Outputs, shape (n,) or (n, m)
     reg:np.ndarray,    # Penalty of each weight, shape (d,), or one for all
 )->np.ndarray:         # Shape (d,) or (d, m)
-    """Weights w that minimise |X w - y|^2 + sum(reg * w^2)
-
-    X: Inputs, shape (n, d)
-    y: Outputs, shape (n,) or (n, m)
-    reg: Penalty of each weight, shape (d,), or one for all
-    Returns: Shape (d,) or (d, m)
-    """
+    "Weights w that minimise |X w - y|^2 + sum(reg * w^2)"
     return np.linalg.solve(X.T@X + np.diag(np.broadcast_to(reg, X.shape[1])), X.T@y)
 
 # %% ../nbs/90_core.ipynb #0760fc14
@@ -425,11 +312,7 @@ def dot(
     a, b,   # Numbers, shape (n,) or longer
     n,      # How many
 ):          # float32
-    """Dot product of the first n numbers, summed in float32
-
-    n: How many
-    Returns: float32
-    """
+    "Dot product of the first n numbers, summed in float32"
     s = np.float32(0)
     for k in range(n): s += a[k]*b[k]
     return s
@@ -439,11 +322,7 @@ def solve_cholesky(
     A,   # Positive definite, shape (d, d); the lower triangle is read, and overwritten
     x,   # Right-hand side, shape (d,), overwritten by the solution
 ):
-    """Solve A z = x for z in place
-
-    A: Positive definite, shape (d, d); the lower triangle is read, and overwritten
-    x: Right-hand side, shape (d,), overwritten by the solution
-    """
+    "Solve A z = x for z in place"
     for k in range(len(x)):
         for l in range(k+1):
             s = A[k,l] - dot(A[k], A[l], l)
@@ -461,15 +340,7 @@ def list_frame(
     vocab,               # `Vocab` of the items
     names:tuple=('user','item','score','rank'),  # Columns of the table
 )->pd.DataFrame:         # Raw ids, best first, ranks from 1
-    """Lists of item codes as a tidy table
-
-    labels: What each list belongs to, shape (n,)
-    codes: Item codes, best first, -1 for none, shape (n, k)
-    scores: Shape (n, k)
-    vocab: `Vocab` of the items
-    names = ('user', 'item', 'score', 'rank'): Columns of the table
-    Returns: Raw ids, best first, ranks from 1
-    """
+    "Lists of item codes as a tidy table"
     row,col = np.nonzero(codes >= 0)
     ids = vocab.decode(codes[row,col]) if len(row) else vocab.ids.to_numpy()[:0]
     return pd.DataFrame(dict(zip(names, (labels[row], ids, scores[row,col], col+1))))
@@ -479,13 +350,7 @@ def add_titles(
     titles:pd.Series,    # Title by raw item id; None: no titles are known
     column:str=None,     # The column of ids; None: 'similar' if there is one, otherwise 'item'
 )->pd.DataFrame:         # With a column 'title' after that column; '' where no title is known
-    """A table with the titles of its items
-
-    df: Table with a column of raw item ids; not changed
-    titles: Title by raw item id; None: no titles are known
-    column = None: The column of ids; None: 'similar' if there is one, otherwise 'item'
-    Returns: With a column 'title' after that column; '' where no title is known
-    """
+    "A table with the titles of its items"
     column = column or ('similar' if 'similar' in df else 'item')
     if column not in df: raise ValueError(f'no column {column!r} to find titles by, the table has {list(df.columns)}')
     title = pd.Series('', df.index, dtype=object)
@@ -650,12 +515,7 @@ def find_class(
     name:str,      # Name of a class
     module:str,    # Where it was defined
 )->type:           # A subclass of `Saveable`
-    """The class of a saved object; raises LookupError if it is neither loaded nor of this library
-
-    name: Name of a class
-    module: Where it was defined
-    Returns: A subclass of `Saveable`
-    """
+    "The class of a saved object; raises LookupError if it is neither loaded nor of this library"
     listed = import_module('recsys_course._modidx').d['syms'].get(module, {})
     if f'{module}.{name}' in listed: import_module(module)
     found = [c for c in _loaded(Saveable) if c.__name__ == name]
@@ -688,10 +548,7 @@ class Saveable:
     def set_state(self,
         state:dict,   # From `get_state`
     ):
-        """Take over a saved state; raises ValueError for a name that is no attribute
-
-        state: From `get_state`
-        """
+        "Take over a saved state; raises ValueError for a name that is no attribute"
         for name in state:
             if _is_attribute(self, name): continue
             raise ValueError(f'{name[:40]!r} is no attribute of a {type(self).__name__}')
@@ -740,11 +597,7 @@ def _value_text(value):
 def settings_text(
     obj,       # Something with `get_params`
 )->str:        # Such as 'ALS(n_factors=8)'
-    """The class of an object, and its settings that are not the usual ones
-
-    obj: Something with `get_params`
-    Returns: Such as 'ALS(n_factors=8)'
-    """
+    "The class of an object, and its settings that are not the usual ones"
     params,usual = obj.get_params(),_parameters(type(obj))
     shown = {k: v for k,v in params.items() if k not in usual or not _same(v, usual[k].default)}
     return f'{type(obj).__name__}({", ".join(f"{k}={_value_text(v)}" for k,v in shown.items())})'
@@ -755,12 +608,7 @@ def describe(self:Saveable,
     name:str,       # What the names of its arrays begin with
     arrays:dict,    # {name: array}, to which its arrays are added
 )->dict:            # Class, module, arguments and state as JSON
-    """Describe an object for `rebuild`; raises TypeError naming what cannot be saved
-
-    name: What the names of its arrays begin with
-    arrays: {name: array}, to which its arrays are added
-    Returns: Class, module, arguments and state as JSON
-    """
+    "Describe an object for `rebuild`; raises TypeError naming what cannot be saved"
     parts = dict(args=self.get_args(), state=self.get_state())
     packed = {part: {k: _pack(f'{name}{k}', v, arrays) for k,v in values.items()} for part,values in parts.items()}
     return dict(cls=type(self).__name__, module=type(self).__module__, **packed)
@@ -770,11 +618,7 @@ def remake(cls:Saveable,
     args:dict,     # From `get_args`
     state:dict,    # From `get_state`
 )->Saveable:
-    """An object from what was saved; made without a call where arguments are missing that were not kept
-
-    args: From `get_args`
-    state: From `get_state`
-    """
+    "An object from what was saved; made without a call where arguments are missing that were not kept"
     params = _parameters(cls)
     odd = [k for k in args if k not in params]
     if odd: raise ValueError(f'{odd[0][:40]!r} is no argument of a {cls.__name__}')
@@ -791,12 +635,7 @@ def rebuild(
     name:str,       # What the names of its arrays begin with
     arrays:dict,    # {name: array}; what is used is taken out
 )->Saveable:
-    """The object that was described; raises LookupError for an unknown class, ValueError for a bad fit
-
-    d: From `describe`
-    name: What the names of its arrays begin with
-    arrays: {name: array}; what is used is taken out
-    """
+    "The object that was described; raises LookupError for an unknown class, ValueError for a bad fit"
     cls = find_class(_field(d, 'cls', str), _field(d, 'module', str))
     read = lambda part: {k: _unpack(f'{name}{k}', v, arrays) for k,v in _field(d, part, dict).items()}
     return cls.remake(read('args'), read('state'))
@@ -854,11 +693,7 @@ _most_json = 2**25     # Bytes of model.json, at most
 def model_json(
     about:dict,    # What is to be written
 )->bytes:          # As a file: its format and a checksum first
-    """The text of model.json; raises ValueError for one that would be too large to be read
-
-    about: What is to be written
-    Returns: As a file: its format and a checksum first
-    """
+    "The text of model.json; raises ValueError for one that would be too large to be read"
     rest = json.dumps({k: v for k,v in about.items() if k not in ('format','check')}, allow_nan=False)[1:].encode()
     if len(rest) > _most_json - 200:
         raise ValueError(f'its settings fill {len(rest):,} bytes, and {_most_json:,} is the most: keep them as arrays')
@@ -869,10 +704,7 @@ def model_json(
 def save(self:Saveable,
     folder,    # Made if it is not there; what else is in it stays
 ):
-    """Write model.json and a file of arrays, whole or not at all; raises TypeError naming what cannot be saved
-
-    folder: Made if it is not there; what else is in it stays
-    """
+    "Write model.json and a file of arrays, whole or not at all; raises TypeError naming what cannot be saved"
     folder,arrays = Path(folder),{}
     try: about = self.describe('', arrays)
     except RecursionError: raise TypeError(f'cannot save a {type(self).__name__} that holds itself') from None
@@ -953,11 +785,7 @@ def _why(e):
 def load(cls:Saveable,
     folder,    # Where `save` wrote
 ):             # The object that was saved
-    """Read a saved object; raises FileNotFoundError, `Damaged`, LookupError or TypeError for other classes
-
-    folder: Where `save` wrote
-    Returns: The object that was saved
-    """
+    "Read a saved object; raises FileNotFoundError, `Damaged`, LookupError or TypeError for other classes"
     folder = Path(folder)
     if not (folder/'model.json').is_file(): raise FileNotFoundError(f'no saved model (model.json) in {folder}')
     try:
@@ -977,11 +805,7 @@ def load(cls:Saveable,
 def words_of(
     column:pd.Series,    # Text, words separated by `|`, or lists of words
 )->list:                 # A tuple of distinct words for each row, () where missing
-    """The words of each row, without blanks around them
-
-    column: Text, words separated by `|`, or lists of words
-    Returns: A tuple of distinct words for each row, () where missing
-    """
+    "The words of each row, without blanks around them"
     def split(o):
         parts = o.split('|') if isinstance(o, str) else o if _is_list(o) else [o]
         return tuple(dict.fromkeys(w for w in (str(p).strip() for p in parts if not _is_none(p)) if w))
@@ -996,11 +820,7 @@ def _is_word(value):
 def split_words(
     column:pd.Series,    # Text, words separated by `|`, or lists of words; missing or '' is no word
 )->pd.DataFrame:         # 0 or 1, a column for each word in sorted order
-    """Which words each row holds
-
-    column: Text, words separated by `|`, or lists of words; missing or '' is no word
-    Returns: 0 or 1, a column for each word in sorted order
-    """
+    "Which words each row holds"
     words = words_of(column)
     known = sorted(set().union(*words))
     return pd.DataFrame(_flags(words, known).astype(np.int64), column.index, known)
@@ -1014,10 +834,7 @@ def _flags(words, known):
 def is_numeric(
     column:pd.Series,    # Any column
 )->bool:
-    """Does it hold real numbers (and not True or False)?
-
-    column: Any column
-    """
+    "Does it hold real numbers (and not True or False)?"
     if isinstance(column.dtype, pd.CategoricalDtype): return is_numeric(pd.Series(column.cat.categories))
     if column.dtype != object:
         is_complex = pd.api.types.is_complex_dtype(column)
@@ -1028,11 +845,7 @@ def is_numeric(
 def as_numbers(
     column:pd.Series,    # Numbers, perhaps missing or infinite, or numbers as text
 )->np.ndarray:           # float64, NaN where missing or infinite
-    """A column of numbers as an array; raises ValueError that shows what is no number
-
-    column: Numbers, perhaps missing or infinite, or numbers as text
-    Returns: float64, NaN where missing or infinite
-    """
+    "A column of numbers as an array; raises ValueError that shows what is no number"
     if not is_numeric(column) or column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype):
         column = pd.Series([np.nan if _is_none(o) else _number(o) for o in column.astype(object)], dtype=float)
     x = column.astype('float64' if column.dtype.kind in 'iuf' else 'Float64').to_numpy(np.float64, na_value=np.nan)
@@ -1056,12 +869,7 @@ class FeatureEncoder(Saveable):
     """What is known of items or users, as numbers.
 
     Attributes: `kinds` {column: 'number', 'category' or 'words'}, `spread` {number: (mean, standard deviation)},
-    `words` {other column: words in sorted order}, `share` {other column: share of rows that hold each word}.
-
-    info: What is known, indexed by raw id; None: nothing
-    columns = None: Which columns, in this order; None: all that can be encoded
-    max_words = None: Leave out columns of text with more words, before any is made a column; None: keep all
-    """
+    `words` {other column: words in sorted order}, `share` {other column: share of rows that hold each word}."""
     def __init__(self,
         info:pd.DataFrame,      # What is known, indexed by raw id; None: nothing
         columns=None,           # Which columns, in this order; None: all that can be encoded
@@ -1103,12 +911,7 @@ def numbers(self:FeatureEncoder,
     info:pd.DataFrame,   # Table with or without the column
     name:str,            # A column of numbers
 )->np.ndarray:           # float64, shape (len(info),), NaN where missing
-    """A column of numbers
-
-    info: Table with or without the column
-    name: A column of numbers
-    Returns: float64, shape (len(info),), NaN where missing
-    """
+    "A column of numbers"
     return as_numbers(_column(info, name))
 
 @patch
@@ -1116,12 +919,7 @@ def flags(self:FeatureEncoder,
     info:pd.DataFrame,   # Table with or without the column
     name:str,            # A column of words
 )->np.ndarray:           # float32, shape (len(info), len(self.words[name]))
-    """1 where a row holds a word that the encoder knows
-
-    info: Table with or without the column
-    name: A column of words
-    Returns: float32, shape (len(info), len(self.words[name]))
-    """
+    "1 where a row holds a word that the encoder knows"
     return _flags(words_of(_column(info, name)), self.words[name])
 
 @patch
@@ -1129,12 +927,7 @@ def codes(self:FeatureEncoder,
     info:pd.DataFrame,   # Table with or without the column
     name:str,            # A column of categories
 )->np.ndarray:           # int64, shape (len(info),): 1 for the first known word and so on, 0 where missing or unknown
-    """The code of a category
-
-    info: Table with or without the column
-    name: A column of categories
-    Returns: int64, shape (len(info),): 1 for the first known word and so on, 0 where missing or unknown
-    """
+    "The code of a category"
     code = {w: k for k,w in enumerate(self.words[name], 1)}
     return np.array([code.get('|'.join(found), 0) for found in words_of(_column(info, name))], np.int64)
 
@@ -1143,12 +936,7 @@ def unknown_words(self:FeatureEncoder,
     info:pd.DataFrame,   # Table with some of the columns
     name:str,            # A column of words
 )->list:                 # Sorted
-    """Words in a table that the encoder does not know
-
-    info: Table with some of the columns
-    name: A column of words
-    Returns: Sorted
-    """
+    "Words in a table that the encoder does not know"
     return sorted(set().union(*words_of(_column(info, name))) - set(self.words[name]))
 
 # %% ../nbs/90_core.ipynb #260a4298
@@ -1158,13 +946,7 @@ def matrix(self:FeatureEncoder,
     centred:bool=False,    # Flags less the share of rows that have the word? Otherwise 0 and 1
     squares:bool=False,    # Also the square of each number, less 1?
 )->np.ndarray:             # float64, shape (len(info), number of columns), 0 where nothing is known
-    """Features for a linear model or a network
-
-    info: Table with some of the columns
-    centred = False: Flags less the share of rows that have the word? Otherwise 0 and 1
-    squares = False: Also the square of each number, less 1?
-    Returns: float64, shape (len(info), number of columns), 0 where nothing is known
-    """
+    "Features for a linear model or a network"
     parts = [self._block(info, name, centred, squares) for name in self.kinds]
     return np.column_stack([np.zeros((len(info), 0)), *parts])
 
@@ -1186,11 +968,7 @@ def _block(self:FeatureEncoder, info, name, centred, squares):
 def columns(self:FeatureEncoder,
     info:pd.DataFrame,     # Table with some of the columns
 )->dict:                   # {name: float32, shape (len(info),)}, NaN where missing; flags are called 'column=word'
-    """Features for trees
-
-    info: Table with some of the columns
-    Returns: {name: float32, shape (len(info),)}, NaN where missing; flags are called 'column=word'
-    """
+    "Features for trees"
     res = {}
     for name,kind in self.kinds.items():
         if kind == 'number': res[name] = np.clip(self.numbers(info, name), -3e38, 3e38).astype(np.float32)
@@ -1209,12 +987,7 @@ def by_code(
     info:pd.DataFrame,   # Indexed by raw id; None: nothing is known
     vocab,               # `Vocab`
 )->pd.DataFrame:         # len(vocab) rows: an empty one for the unknown, then one for each code
-    """A table of users or items, a row for each code
-
-    info: Indexed by raw id; None: nothing is known
-    vocab: `Vocab`
-    Returns: len(vocab) rows: an empty one for the unknown, then one for each code
-    """
+    "A table of users or items, a row for each code"
     info = pd.DataFrame(index=vocab.ids[:0]) if info is None else info
     twice = info.index[info.index.duplicated()].tolist()
     if twice: raise ValueError(f'two rows describe {twice[0]!r}: keep one, as info[~info.index.duplicated()] does')

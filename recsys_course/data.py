@@ -68,11 +68,7 @@ def _as_ids(
 
 # %% ../nbs/01_data.ipynb #051e5524
 class Vocab:
-    """Raw ids and their codes; code 0 is the unknown id, shown as `#na#`
-
-    ids: Raw ids, int or str, in any order; repeats are dropped
-    name = 'id': What they are called in errors: 'user', 'item'
-    """
+    "Raw ids and their codes; code 0 is the unknown id, shown as `#na#`"
     na = '#na#'
     def __init__(self,
         ids,          # Raw ids, int or str, in any order; repeats are dropped
@@ -109,12 +105,7 @@ def encode(self:Vocab,
     raw,           # Raw ids: a scalar or any sequence
     strict=True,   # Raise on an unknown id? Otherwise it gets code 0
 )->np.ndarray:     # Codes, int64, shape (len(raw),)
-    """Codes of raw ids; raises KeyError that names the unknown ones
-
-    raw: Raw ids: a scalar or any sequence
-    strict = True: Raise on an unknown id? Otherwise it gets code 0
-    Returns: Codes, int64, shape (len(raw),)
-    """
+    "Codes of raw ids; raises KeyError that names the unknown ones"
     raw = _as_ids(raw, self.name)
     codes = self.ids.get_indexer(raw).astype(np.int64) + 1
     if strict and (codes == 0).any(): raise KeyError(self._unknown(raw[codes == 0].unique()))
@@ -134,11 +125,7 @@ def _unknown(self:Vocab, raw):
 def decode(self:Vocab,
     codes,        # Codes, int, 0 to len(self)-1
 )->np.ndarray:    # Raw ids; `#na#` for code 0
-    """Raw ids of codes; raises IndexError for a code outside the table, TypeError for what is no whole number
-
-    codes: Codes, int, 0 to len(self)-1
-    Returns: Raw ids; `#na#` for code 0
-    """
+    "Raw ids of codes; raises IndexError for a code outside the table, TypeError for what is no whole number"
     codes = np.atleast_1d(np.asarray(codes))
     if codes.size and codes.dtype.kind not in 'iu':
         raise TypeError(f'{self.name} codes are whole numbers, not {codes.dtype} (the first is {codes.flat[0]!r}): '
@@ -152,15 +139,7 @@ def decode(self:Vocab,
 # %% ../nbs/01_data.ipynb #730a81fd
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
-    """Who met which item, how they rated it and when; make one with `Interactions.from_df`
-
-    df: user, item, rating and (where known) timestamp: raw ids, one row an event
-    users: Every known user
-    items: Every known item
-    item_info = None: What is known of items, indexed by raw id, or None
-    user_info = None: What is known of users, indexed by raw id, or None
-    name = '': Name for people
-    """
+    "Who met which item, how they rated it and when; make one with `Interactions.from_df`"
     df:pd.DataFrame               # user, item, rating and (where known) timestamp: raw ids, one row an event
     users:Vocab                   # Every known user
     items:Vocab                   # Every known item
@@ -355,19 +334,7 @@ def from_df(cls:Interactions,
     duplicates:str='error',      # Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
     name:str='',                 # Name for people
 )->Interactions:
-    """Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending
-    rows
-
-    df: One row an event (pandas, polars or pyarrow); never changed
-    user = 'user': Column of user ids, int or str
-    item = 'item': Column of item ids, int or str
-    rating = 'rating': Column of ratings, or None if every event counts 1
-    timestamp = 'timestamp': Column of times (numbers or dates), or None; may be absent under its default name
-    item_info = None: Title, year, genres, ... with a column (or an index) of item ids, called like `item`
-    user_info = None: Age, gender, ... with a column (or an index) of user ids, called like `user`
-    duplicates = 'error': Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
-    name = '': Name for people
-    """
+    "Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending rows"
     df = _pick_columns(df, dict(user=user, item=item, rating=rating, timestamp=timestamp))
     if rating is None: df.insert(2, 'rating', 1)
     df = _check_values(df)
@@ -387,11 +354,7 @@ def with_codes(self:Interactions,
     u:np.ndarray,     # User codes of the events, int64, shape (n,)
     i:np.ndarray,     # Item codes of the events, int64, shape (n,)
 )->Interactions:      # self
-    """Keep codes that are known already, so that they need not be looked up again
-
-    u: User codes of the events, int64, shape (n,)
-    i: Item codes of the events, int64, shape (n,)
-    """
+    "Keep codes that are known already, so that they need not be looked up again"
     found = u, i, self.df.rating.to_numpy(np.float32, copy=True)
     for a in found: a.flags.writeable = False
     self.__dict__['_codes'] = found
@@ -429,12 +392,7 @@ def crosstab(self:Interactions,
     users=None,      # Raw user ids for the rows; None: the ten most active
     items=None,      # Raw item ids for the columns; None: the ten most rated
 )->pd.DataFrame:     # Ratings, NaN where there is none (mean of repeated pairs)
-    """Users x items table of ratings
-
-    users = None: Raw user ids for the rows; None: the ten most active
-    items = None: Raw item ids for the columns; None: the ten most rated
-    Returns: Ratings, NaN where there is none (mean of repeated pairs)
-    """
+    "Users x items table of ratings"
     if users is None: users = self.df['user'].value_counts().index[:10]
     if items is None: items = self.df['item'].value_counts().index[:10]
     users = self.users.decode(self.users.encode(users))
@@ -458,13 +416,7 @@ def csr(self:Interactions,
     values:str='rating',   # What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
     repeats:str=None,      # Of repeated pairs: 'sum', 'mean' or 'last'; None: 'last' for times, else 'sum'
 )->sp.csr_matrix:          # float32 ('timestamp': float64), shape (n_users, n_items)
-    """Users x items sparse matrix; repeated pairs add up, as counts do: ask for the 'mean' where the values are
-    opinions
-
-    values = 'rating': What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
-    repeats = None: Of repeated pairs: 'sum', 'mean' or 'last'; None: 'last' for times, else 'sum'
-    Returns: float32 ('timestamp': float64), shape (n_users, n_items)
-    """
+    "Users x items sparse matrix; repeated pairs add up, as counts do: ask for the 'mean' where the values are opinions"
     known = ['rating', 'ones', *(['timestamp'] if 'timestamp' in self.df else [])]
     if values not in known: raise ValueError(f'values={values!r}: these interactions have {", ".join(known)}')
     if repeats is None: repeats = 'last' if values == 'timestamp' else 'sum'
@@ -502,11 +454,7 @@ def _last_of_pairs(self:Interactions):
 def history(self:Interactions,
     user,             # Raw user id
 )->pd.DataFrame:      # That user's rows of `df`
-    """One user's events, oldest first; raises KeyError for an unknown user
-
-    user: Raw user id
-    Returns: That user's rows of `df`
-    """
+    "One user's events, oldest first; raises KeyError for an unknown user"
     code = self.users.encode(user)
     if len(code) != 1: raise ValueError(f'history tells of one user, not of {len(code)}: ask for one at a time')
     df = self.df[self.codes()[0] == code[0]]
@@ -534,11 +482,7 @@ def __repr__(self:Interactions):
 def take(self:Interactions,
     mask:np.ndarray,   # Which events, bool, shape (len(self),)
 )->Interactions:       # With the same vocabularies
-    """Some of the events
-
-    mask: Which events, bool, shape (len(self),)
-    Returns: With the same vocabularies
-    """
+    "Some of the events"
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != (len(self),):
         raise ValueError(f'take wants True or False for each of the {len(self):,} events, '
@@ -560,12 +504,7 @@ def titled(self:Interactions,
     df:pd.DataFrame,    # A table with a column of raw item ids
     column:str=None,    # That column; None: 'similar' if there is one, otherwise 'item'
 )->pd.DataFrame:        # With a column 'title' after it, '' where no title is known
-    """A table with the titles of its items
-
-    df: A table with a column of raw item ids
-    column = None: That column; None: 'similar' if there is one, otherwise 'item'
-    Returns: With a column 'title' after it, '' where no title is known
-    """
+    "A table with the titles of its items"
     from recsys_course.core import add_titles
     return add_titles(df, self.titles, column)
 
@@ -639,13 +578,7 @@ def split(self:Interactions,
     'random': leaks the future of users and items.
     'user_time': each user's latest share, leaks what others did later.
     'leave_last': each user's last row, leaks the same.
-    'user_random': a random share of each user's rows, leaks as 'random' does.
-
-    how = 'time': 'time', 'random', 'user_time', 'user_random' or 'leave_last'
-    test = 0.2: Share of rows for test, between 0 and 1
-    seed = 42: For 'random' and 'user_random'
-    Returns: (train, test), each `Interactions` with the vocabularies of `self`
-    """
+    'user_random': a random share of each user's rows, leaks as 'random' does."""
     if not isinstance(how, str) or how not in _splits:
         raise ValueError(f"how={how!r} is not one of {', '.join(_splits)}")
     if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:

@@ -30,10 +30,7 @@ _log = logging.getLogger('recsys_course.datasets')
 def are_whole_numbers(
     texts,     # Ids as they are written, str
 )->bool:
-    """Is each written as a whole number of at most 64 bits: no zero in front, no sign but a minus, only `.0` behind?
-
-    texts: Ids as they are written, str
-    """
+    "Is each written as a whole number of at most 64 bits: no zero in front, no sign but a minus, only `.0` behind?"
     texts = pd.Series(texts, dtype=object).astype(str)
     if not texts.str.fullmatch(r'(0|-?[1-9][0-9]{0,18})(\.0+)?').all(): return False
     return all(-2**63 <= int(t.split('.')[0]) < 2**63 for t in texts[texts.str.len() > 18])
@@ -43,11 +40,7 @@ _missing = {'', 'nan', 'NaN', 'NAN', 'NA', 'N/A', '#N/A', '<NA>', 'null', 'NULL'
 def parse_ids(
     column:pd.Series,   # Ids as text, NaN where one is missing
 )->pd.Series:           # int64, or object with the texts, blanks around them removed, None where one is missing
-    """Ids as numbers if all are written as whole numbers, otherwise as text; raises ValueError for rounded numbers
-
-    column: Ids as text, NaN where one is missing
-    Returns: int64, or object with the texts, blanks around them removed, None where one is missing
-    """
+    "Ids as numbers if all are written as whole numbers, otherwise as text; raises ValueError for rounded numbers"
     codes,texts = pd.factorize(column)
     texts = pd.Series([str(t).strip() for t in texts], dtype=object)
     gone = texts.isin(_missing)
@@ -68,12 +61,7 @@ def read_id(
     vocab,       # `Vocab` of users or items
     text:str,    # Id that somebody typed
 ):               # int or str, as `vocab` holds it
-    """The id that was typed, in the type that the vocabulary holds; raises KeyError for an unknown one
-
-    vocab: `Vocab` of users or items
-    text: Id that somebody typed
-    Returns: int or str, as `vocab` holds it
-    """
+    "The id that was typed, in the type that the vocabulary holds; raises KeyError for an unknown one"
     number = vocab.ids.inferred_type == 'integer' and are_whole_numbers([text.strip()])
     raw = int(text.split('.')[0]) if number else text
     vocab.encode([raw])
@@ -90,10 +78,7 @@ def _check_size(name, size, packed):
 def open_zip(
     path,              # A zip file
 )->zipfile.ZipFile:
-    """Open a zip file; raises ValueError for one that is damaged, locked, or far larger than it looks
-
-    path: A zip file
-    """
+    "Open a zip file; raises ValueError for one that is damaged, locked, or far larger than it looks"
     path = Path(path)
     try: zf = zipfile.ZipFile(path)
     except FileNotFoundError: raise FileNotFoundError(f'no file {path}') from None
@@ -109,11 +94,7 @@ def open_zip(
 def files_in(
     place,       # A folder or a zip file
 )->dict:         # {path inside: `Path` or `zipfile.Path`}
-    """Files of a folder or a zip file, except hidden ones
-
-    place: A folder or a zip file
-    Returns: {path inside: `Path` or `zipfile.Path`}
-    """
+    "Files of a folder or a zip file, except hidden ones"
     place = Path(place)
     if place.is_dir(): found = {p.relative_to(place).as_posix(): p for p in sorted(place.rglob('*')) if p.is_file()}
     else:
@@ -127,20 +108,13 @@ _formats = '.csv','.tsv','.txt','.dat','.data','.parquet','.pq'
 def file_kind(
     name:str,    # Of a file
 )->str:
-    """Ending of a file's name in small letters, without that of a gzip file
-
-    name: Of a file
-    """
+    "Ending of a file's name in small letters, without that of a gzip file"
     return Path(name.lower().removesuffix('.gz')).suffix
 
 def find_table(
     path,      # A file, a zip file with one table, or a file in a zip file such as 'data.zip/ratings.csv'
 ):             # `Path` or `zipfile.Path`
-    """The file that is meant; raises FileNotFoundError, or TypeError or ValueError where none can be meant
-
-    path: A file, a zip file with one table, or a file in a zip file such as 'data.zip/ratings.csv'
-    Returns: `Path` or `zipfile.Path`
-    """
+    "The file that is meant; raises FileNotFoundError, or TypeError or ValueError where none can be meant"
     if isinstance(path, zipfile.Path): return path
     if not isinstance(path, (str, Path)) or not str(path).strip():
         raise TypeError(f'expected the path of a file, got {type(path).__name__} {str(path)[:20]!r}: for a table in '
@@ -177,10 +151,7 @@ _marks = {codecs.BOM_UTF32_LE:'utf-32', codecs.BOM_UTF32_BE:'utf-32', codecs.BOM
 def read_bytes(
     source,      # `Path` or `zipfile.Path`
 )->bytes:
-    """All of a file, unpacked if it is a gzip file; raises ValueError for damage
-
-    source: `Path` or `zipfile.Path`
-    """
+    "All of a file, unpacked if it is a gzip file; raises ValueError for damage"
     try:
         with source.open('rb') as f: data = f.read()
         if data[:2] != b'\x1f\x8b': return data
@@ -194,12 +165,7 @@ def read_text(
     source,                  # `Path` or `zipfile.Path`
     encoding:str='utf-8',    # How its letters are written; a byte order mark says more
 )->str:
-    """Text of a file with `\\n` at the end of each line; raises ValueError for other encodings, web pages and zero
-    bytes
-
-    source: `Path` or `zipfile.Path`
-    encoding = 'utf-8': How its letters are written; a byte order mark says more
-    """
+    "Text of a file with `\\n` at the end of each line; raises ValueError for other encodings, web pages and zero bytes"
     data,name = read_bytes(source),source.name
     other = next((what for head,what in _formats_by_bytes.items() if data.startswith(head)), None)
     if other: raise ValueError(f'{name} is {other} by its content, not text: give it the ending of its kind, or '
@@ -223,12 +189,7 @@ def guess_separator(
     lines:list,     # The first lines of a text
     n:int=None,     # Fields per line of a file without a heading; None: the first line is a heading
 )->str:             # A tab, ';', ',', '|' or '::'; ' ' stands for any run of spaces
-    """What separates the fields of a text
-
-    lines: The first lines of a text
-    n = None: Fields per line of a file without a heading; None: the first line is a heading
-    Returns: A tab, ';', ',', '|' or '::'; ' ' stands for any run of spaces
-    """
+    "What separates the fields of a text"
     known = '\t',';',',','|','::'
     right = {s: sum(len(l.split(s)) == n for l in lines) for s in known}
     right[' '] = sum(len(l.split()) == n for l in lines)
@@ -243,12 +204,7 @@ def count_fields(
     text:str,        # Each line ends with `\n`
     sep:str,         # One byte
 )->np.ndarray:       # int64, 0 for an empty line
-    """Fields of each line, whatever is quoted
-
-    text: Each line ends with `\\n`
-    sep: One byte
-    Returns: int64, 0 for an empty line
-    """
+    "Fields of each line, whatever is quoted"
     a = np.frombuffer(text.encode(), np.uint8)
     starts = np.append(0, np.flatnonzero(a[:-1] == ord('\n')) + 1)
     n = np.add.reduceat(a == ord(sep), starts, dtype=np.int64) + 1
@@ -262,16 +218,7 @@ def check_quotes(
     name:str,       # What the text is called in errors
     spaced:bool,    # May blanks stand before a quote?
 )->np.ndarray:      # Fields of each row, 0 for each further line of a row
-    """Refuse quotes that are not closed in their field; raises ValueError naming the line
-
-    text: Rows, each ends with `\\n`
-    sep: One byte
-    n: Number of columns
-    first: Number of the first line, for errors
-    name: What the text is called in errors
-    spaced: May blanks stand before a quote?
-    Returns: Fields of each row, 0 for each further line of a row
-    """
+    "Refuse quotes that are not closed in their field; raises ValueError naming the line"
     number = re.compile(r'\s*"?-?\d+(\.\d*)?"?\s*').fullmatch
     lines,res,where,width = text.split('\n'),[],None,None
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=sep, strict=True, skipinitialspace=spaced)
@@ -294,12 +241,7 @@ def plain_separator(
     text:str,      # Each line ends with `\n`
     sep:str,       # What separates its fields, also by name: 'tab', 'space', 'comma', 'semicolon' or 'pipe'
 )->tuple:          # (text, separator), the separator one byte
-    """A text whose separator is one byte; a run of blanks becomes a tab; raises ValueError for what cannot separate
-
-    text: Each line ends with `\\n`
-    sep: What separates its fields, also by name: 'tab', 'space', 'comma', 'semicolon' or 'pipe'
-    Returns: (text, separator), the separator one byte
-    """
+    "A text whose separator is one byte; a run of blanks becomes a tab; raises ValueError for what cannot separate"
     sep = _separators.get(sep, sep) if isinstance(sep, str) else sep
     if not isinstance(sep, str) or not sep or set(sep) & set('"\n\r'):
         raise ValueError(f"sep={sep!r} cannot separate fields: say for example sep=';' or sep='tab'")
@@ -311,11 +253,7 @@ def plain_separator(
 def column_names(
     columns,      # A list, or a text such as 'user,item,rating' or 'user,1..100'
 )->list:          # str
-    """Names for the columns of a file; raises ValueError where there are none
-
-    columns: A list, or a text such as 'user,item,rating' or 'user,1..100'
-    Returns: str
-    """
+    "Names for the columns of a file; raises ValueError where there are none"
     if isinstance(columns, str): columns = columns.split(',' if ',' in columns else None)
     if not np.iterable(columns): raise ValueError(f"columns={columns!r} names no columns: say 'user,item,rating'")
     names = []
@@ -332,14 +270,7 @@ def split_heading(
     columns:list,    # Names for the columns of a text without a heading; None: it has one
     name:str,        # What the text is called in errors
 )->tuple:            # (rows, separator of one byte, names of the columns, number of the first row's line)
-    """Part a text into heading and rows; raises ValueError for a heading where none was expected
-
-    text: Each line ends with `\\n`
-    sep: What separates fields; None: look
-    columns: Names for the columns of a text without a heading; None: it has one
-    name: What the text is called in errors
-    Returns: (rows, separator of one byte, names of the columns, number of the first row's line)
-    """
+    "Part a text into heading and rows; raises ValueError for a heading where none was expected"
     above = re.match(r'(?:[ \t]*\n)*(?:sep=(.)\n)?', text)
     sep,text = sep or above[1], text[above.end():].strip('\n') + '\n'
     lines = [l for l in text.split('\n', 50)[:50] if l.strip()]
@@ -403,14 +334,7 @@ def parse_table(
     columns:list=None,  # Names for the columns of a text without a heading
     name:str='text',    # What it is called in errors
 )->pd.DataFrame:
-    """A table from a text; raises ValueError naming the first line that is wrong
-
-    text: Each line ends with `\\n`
-    ids = (): Names of columns to leave as text; None: all
-    sep = None: What separates fields; None: look
-    columns = None: Names for the columns of a text without a heading
-    name = 'text': What it is called in errors
-    """
+    "A table from a text; raises ValueError naming the first line that is wrong"
     rows,sep,names,first = split_heading(text, sep, columns, name)
     twice = [c for k,c in enumerate(names) if c in names[:k]]
     hint = ''
@@ -432,11 +356,7 @@ def parse_table(
 def plain_ids(
     column:pd.Series,    # Ids of any type
 )->pd.Series:            # int64 or text; object with missing values where there are any
-    """Ids of a typed table as whole numbers or text; raises ValueError for what can be neither
-
-    column: Ids of any type
-    Returns: int64 or text; object with missing values where there are any
-    """
+    "Ids of a typed table as whole numbers or text; raises ValueError for what can be neither"
     if pd.api.types.is_float_dtype(column) and (column.abs() < 2**53).all() and (column % 1 == 0).all():
         return column.astype('int64')
     if pd.api.types.is_integer_dtype(column) and not column.isna().any() and (not len(column) or column.max() < 2**63):
@@ -461,11 +381,7 @@ def plain_ids(
 def read_parquet(
     source,      # `Path` or `zipfile.Path`
 )->pd.DataFrame:
-    """A table from a parquet file, a named index as a column; raises ValueError for damage, or where pyarrow is
-    missing
-
-    source: `Path` or `zipfile.Path`
-    """
+    "A table from a parquet file, a named index as a column; raises ValueError for damage, or where pyarrow is missing"
     try: df = pd.read_parquet(io.BytesIO(read_bytes(source)))
     except ImportError:
         raise ValueError('to read parquet, pyarrow is needed: pip install "recsys_course[parquet]"') from None
@@ -481,14 +397,7 @@ def read_table(
     encoding:str='utf-8',    # How the letters of a text file are written
     columns=None,            # Names for the columns of a file without a heading, a list or 'user,item,rating'
 )->pd.DataFrame:
-    """A table from a text or parquet file, ids as `parse_ids` gives them; raises FileNotFoundError or ValueError
-
-    path: A file, or whatever `find_table` takes
-    ids = (): Names of the columns of ids; None: leave all of a text file as text
-    sep = None: What separates fields, such as ';' or 'tab'; ' ' is any run of blanks; None: look
-    encoding = 'utf-8': How the letters of a text file are written
-    columns = None: Names for the columns of a file without a heading, a list or 'user,item,rating'
-    """
+    "A table from a text or parquet file, ids as `parse_ids` gives them; raises FileNotFoundError or ValueError"
     source = find_table(path)
     kind = file_kind(source.name)
     if kind in ('.parquet','.pq'):
@@ -510,11 +419,7 @@ def read_table(
 def parse_times(
     column:pd.Series,    # Numbers, dates, or texts of one of the two kinds
 )->pd.Series:            # Numbers as they are, dates as datetime64 in UTC; missing where missing
-    """Times as numbers or dates; raises ValueError naming the first value that is neither, or of the other kind
-
-    column: Numbers, dates, or texts of one of the two kinds
-    Returns: Numbers as they are, dates as datetime64 in UTC; missing where missing
-    """
+    "Times as numbers or dates; raises ValueError naming the first value that is neither, or of the other kind"
     if pd.api.types.is_datetime64_any_dtype(column): return pd.to_datetime(column, utc=True).dt.tz_localize(None)
     if pd.api.types.is_bool_dtype(column): _refuse_times(column, column.notna(), 'is no time')
     number = pd.to_numeric(column, errors='coerce')
@@ -572,11 +477,7 @@ def ids_like(
     ids:pd.Series,    # Ids of the ratings
     own:pd.Series,    # Ids of a table, of any type
 )->pd.Series:
-    """Ids of a table in the type that the ratings' ids have: whole numbers, or text
-
-    ids: Ids of the ratings
-    own: Ids of a table, of any type
-    """
+    "Ids of a table in the type that the ratings' ids have: whole numbers, or text"
     if pd.api.types.infer_dtype(own.dropna()) != 'string': own = plain_ids(own)
     is_text = pd.api.types.infer_dtype(own.dropna()) == 'string'
     parsed = parse_ids(own) if is_text else own
@@ -591,14 +492,7 @@ def find_ids(
     ids:pd.Series,      # Ids of the ratings
     name:str,           # What the table is called in errors
 )->pd.Series:           # In the type of `ids`, named like their column; None for the index
-    """The ids of a side table; raises ValueError where no column, or more than one, can be meant
-
-    df: A side table
-    column: What the ratings call their column of ids
-    ids: Ids of the ratings
-    name: What the table is called in errors
-    Returns: In the type of `ids`, named like their column; None for the index
-    """
+    "The ids of a side table; raises ValueError where no column, or more than one, can be meant"
     index = df.index.to_series(index=df.index)
     if column in df: return ids_like(ids, df[column])
     if df.index.name == column: return ids_like(ids, index)
@@ -646,15 +540,7 @@ def side_table(
     what:str='item',         # What has the ids: 'item' or 'user'
     encoding:str='utf-8',    # How the letters of a text file are written
 )->pd.DataFrame:             # Indexed by id in the type of `ids`
-    """A table about items or users; raises ValueError where no id of the ratings, one twice, or a missing one is in it
-
-    table: A file, or a DataFrame, Series, polars frame or pyarrow table
-    ids: Ids in the ratings
-    column = 'item': What the ratings call their column of ids
-    what = 'item': What has the ids: 'item' or 'user'
-    encoding = 'utf-8': How the letters of a text file are written
-    Returns: Indexed by id in the type of `ids`
-    """
+    "A table about items or users; raises ValueError where no id of the ratings, one twice, or a missing one is in it"
     df,name = _table_of(table, what, encoding, ids)
     if not len(df): raise ValueError(f'{name} has no rows')
     if what == 'item' and 'title' not in df:
@@ -678,11 +564,7 @@ def side_table(
 def missing_codes(
     wide,      # One mark or several, as 99 or '99,NA'; True: none
 )->tuple:      # (numbers, texts)
-    """Marks that stand for a missing rating in a wide matrix
-
-    wide: One mark or several, as 99 or '99,NA'; True: none
-    Returns: (numbers, texts)
-    """
+    "Marks that stand for a missing rating in a wide matrix"
     marks = wide.split(',') if isinstance(wide, str) else wide if np.iterable(wide) else [] if wide is True else [wide]
     texts = [str(m).strip() for m in marks]
     if wide is False or isinstance(wide, dict) or '' in texts:
@@ -749,16 +631,7 @@ def read_wide(
     encoding:str='utf-8',    # How the letters of a text file are written
     columns=None,            # Names for the columns of a file without a heading; None: 1, 2, ...
 )->pd.DataFrame:             # user, item, rating
-    """Ratings from a wide matrix, rows users and columns items; raises ValueError naming a cell that is no rating
-
-    path: A file, or whatever `find_table` takes
-    wide: What stands where there is no rating: 99, several as '99,NA'; True: nothing stands there
-    user = 'user': Column of user ids; None: rows are numbered from 1
-    sep = None: What separates fields; None: look
-    encoding = 'utf-8': How the letters of a text file are written
-    columns = None: Names for the columns of a file without a heading; None: 1, 2, ...
-    Returns: user, item, rating
-    """
+    "Ratings from a wide matrix, rows users and columns items; raises ValueError naming a cell that is no rating"
     source = find_table(path)
     name,codes = source.name,missing_codes(wide)
     if columns is None and file_kind(name) not in ('.parquet','.pq'):
@@ -795,22 +668,7 @@ def load_file(
     name:str=None,                 # Name for people; None: that of the file
     wide=None,                     # For a wide matrix, rows users and columns items: what stands for "not rated", as 99
 )->Interactions:
-    """Interactions from a file; raises FileNotFoundError, or ValueError that names the file and the first bad row
-
-    path: csv, tsv, txt, dat or parquet file, as `find_table` takes it
-    user = 'user': Column of user ids
-    item = 'item': Column of item ids
-    rating = 'rating': Column of ratings; None: every row counts 1
-    timestamp = 'timestamp': Column of times, which may be absent under this name; None: no times
-    items = None: Table about items, a file or a table in memory, as `side_table` takes it
-    users = None: Table about users, the same way
-    duplicates = 'error': Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
-    sep = None: What separates fields, such as ';' or 'tab'; ' ' is any run of blanks; None: look
-    encoding = 'utf-8': How the letters of text files are written, such as 'latin-1'
-    columns = None: Names for the columns of a file without a heading, a list or 'user,item,rating'
-    name = None: Name for people; None: that of the file
-    wide = None: For a wide matrix, rows users and columns items: what stands for "not rated", as 99
-    """
+    "Interactions from a file; raises FileNotFoundError, or ValueError that names the file and the first bad row"
     source = find_table(path)
     name = name or source.name
     if wide is not None:
@@ -837,13 +695,7 @@ def read_sequences(
     sep:str=None,            # What separates fields; None: ',', ';', '|' or '::' if in the first line, else blanks
     encoding:str='utf-8',    # How its letters are written
 )->pd.DataFrame:             # user, item (text) and timestamp (0, 1, ... for each user)
-    """Events from lines of `user item item item`; raises ValueError for a user with two lines, naming the second
-
-    path: A file, or whatever `find_table` takes
-    sep = None: What separates fields; None: ',', ';', '|' or '::' if in the first line, else blanks
-    encoding = 'utf-8': How its letters are written
-    Returns: user, item (text) and timestamp (0, 1, ... for each user)
-    """
+    "Events from lines of `user item item item`; raises ValueError for a user with two lines, naming the second"
     source = find_table(path)
     text = read_text(source, encoding)
     first = text.strip('\n').split('\n', 1)[0]
@@ -875,18 +727,7 @@ def load_sequences(
     encoding:str='utf-8',       # How the letters of the files are written
     name:str=None,              # Name for people; None: that of the file
 ):                              # `Interactions`, or (train, test) of them that share their vocabularies
-    """Interactions from lines of `user item item item`; the timestamp is the place in a user's line
-
-    path: A text file, a line for each user: the user, then items, oldest first
-    test = None: A second such file with what came later; None: there is none
-    items = None: Table about items, as for `load_file`
-    users = None: Table about users, the same way
-    duplicates = 'error': An item twice in a line: 'error', 'last' or 'keep'
-    sep = None: What separates fields; None: ',', ';', '|' or '::' if in the first line, else blanks
-    encoding = 'utf-8': How the letters of the files are written
-    name = None: Name for people; None: that of the file
-    Returns: `Interactions`, or (train, test) of them that share their vocabularies
-    """
+    "Interactions from lines of `user item item item`; the timestamp is the place in a user's line"
     if duplicates not in ('error','last','keep'):
         raise ValueError(f"duplicates={duplicates!r} is not one of 'error', 'last' and 'keep'")
     name = name or find_table(path).name
@@ -936,12 +777,7 @@ def release_label(
     n:int,             # How many rows it has
     asked:str=None,    # The release that was wanted
 )->str:
-    """What a file of ratings is called: the release whose number of rows it has, or a part of the one that was wanted
-
-    ratings: Name of a file of ratings, such as 'u.data'
-    n: How many rows it has
-    asked = None: The release that was wanted
-    """
+    "What a file of ratings is called: the release whose number of rows it has, or a part of the one that was wanted"
     title = lambda name: f"MovieLens {name if name[-1] not in 'km' else name.upper()}"
     whole = _rows.get((ratings, n))
     if whole: return title(whole)
@@ -1049,10 +885,7 @@ def cache_folder()->Path:
 def check_cache(
     cache:Path,    # Folder of the cache, made if it is not there
 ):
-    """Raise OSError saying what to do if the cache cannot be written
-
-    cache: Folder of the cache, made if it is not there
-    """
+    "Raise OSError saying what to do if the cache cannot be written"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=cache).close()
@@ -1064,12 +897,7 @@ def find_file(
     place,        # A folder or a zip file
     name:str,     # Name of a file in it, or in a folder in it
 ):                # `Path` or `zipfile.Path` of the one that lies highest; None if there is none
-    """A file in a folder or in a zip file
-
-    place: A folder or a zip file
-    name: Name of a file in it, or in a folder in it
-    Returns: `Path` or `zipfile.Path` of the one that lies highest; None if there is none
-    """
+    "A file in a folder or in a zip file"
     files = files_in(place)
     found = [n for n in files if n == name or n.endswith(f'/{name}')]
     return files[min(found, key=len)] if found else None
@@ -1202,15 +1030,7 @@ def load_movielens(
     download:bool=True,   # Download what is not on this machine?
     fold=None,            # 100k only, a published split: 1 to 5, 'a' or 'b'
 ):                        # `Interactions`, or (train, test) of them with `fold`
-    """A MovieLens release with titles, genres and (100k, 1m) people; raises FileNotFoundError, or ValueError for
-    damage
-
-    name = '100k': Release: '100k', 'latest-small', '1m', '10m', '20m', '25m' or '32m'
-    path = None: Folder or zip file to look in first
-    download = True: Download what is not on this machine?
-    fold = None: 100k only, a published split: 1 to 5, 'a' or 'b'
-    Returns: `Interactions`, or (train, test) of them with `fold`
-    """
+    "A MovieLens release with titles, genres and (100k, 1m) people; raises FileNotFoundError, or ValueError for damage"
     ratings = _release(name).ratings
     folder = _locate(name, path, download)
     if fold is None: return _from_release(folder, ratings, asked=name)
@@ -1245,13 +1065,7 @@ def load_kaggle(
     file:str=None,     # A table in it; None: recognise a MovieLens release, or take the only table
     **kwargs           # As for `load_file`; `items` and `users` may name files of the data set
 )->Interactions:
-    """Interactions from a Kaggle data set, kept in the cache; raises OSError saying what to do without token or
-    network
-
-    dataset: Kaggle's name for it, 'owner/name'
-    file = None: A table in it; None: recognise a MovieLens release, or take the only table
-    Returns: As for `load_file`; `items` and `users` may name files of the data set
-    """
+    "Interactions from a Kaggle data set, kept in the cache; raises OSError saying what to do without token or network"
     if not re.fullmatch(r'[\w-]+/[\w.-]*[\w-][\w.-]*', str(dataset)):
         raise ValueError(f"a Kaggle data set is named 'owner/name', not {dataset!r}")
     place = cache_folder()/dataset.replace('/', '--')
@@ -1284,14 +1098,7 @@ def load_course_data(
     download:bool=True,   # Download MovieLens if it is not on this machine?
     seed:int=42,          # Seed of the simulated world
 )->Interactions:
-    """MovieLens where it can be had, else the simulated world; prints which. Lessons are checked with '100k' and
-    'world'
-
-    name = None: A MovieLens release or 'world', the simulated one; None: $RECSYS_COURSE_DATASET or '100k'
-    path = None: Folder to look in first
-    download = True: Download MovieLens if it is not on this machine?
-    seed = 42: Seed of the simulated world
-    """
+    "MovieLens where it can be had, else the simulated world; prints which. Lessons are checked with '100k' and 'world'"
     name = name or os.environ.get('RECSYS_COURSE_DATASET') or '100k'
     res,missing = _course_data(name, path, download, seed)
     why = f' (MovieLens {name} is not at hand: `load_movielens({name!r})` says where to get it)' if missing else ''
@@ -1319,12 +1126,7 @@ def load_named(
     seed:int=42,      # Seed of the simulated world
     **kwargs          # For a file: as for `load_file`
 )->tuple:             # (`Interactions`, a line that says what they are)
-    """Data that somebody names in one word; raises FileNotFoundError or ValueError saying what to give
-
-    data: 'course', 'world', a release such as '100k', or the path of a folder, zip file or file
-    seed = 42: Seed of the simulated world
-    Returns: For a file: as for `load_file`
-    """
+    "Data that somebody names in one word; raises FileNotFoundError or ValueError saying what to give"
     word = str(data).strip().lower()
     if word in ('course','world',*_releases):
         _refuse_options(word, kwargs)

@@ -27,10 +27,7 @@ from .rerank import Diverse
 def root_mean_square(
     errors,      # Shape (n,)
 )->float:
-    """Square root of the mean of squares
-
-    errors: Shape (n,)
-    """
+    "Square root of the mean of squares"
     return float((errors**2).mean()**.5)
 
 def error_table(
@@ -38,13 +35,7 @@ def error_table(
     seed:int=42,              # Of the split and the models
     tick=lambda what: None,   # Told what is being done
 )->dict:                      # {what predicts: RMSE in rating units}
-    """Test errors of the mean and of the models that the course builds one after the other
-
-    inter: Split at random here, a fifth held out
-    seed = 42: Of the split and the models
-    tick = lambda what: None: Told what is being done
-    Returns: {what predicts: RMSE in rating units}
-    """
+    "Test errors of the mean and of the models that the course builds one after the other"
     train,test = inter.split('random', seed=seed)
     pairs,true = (test.df.user, test.df['item']),test.df.rating
     res = {'mean of all ratings': root_mean_square(train.df.rating.mean() - true)}
@@ -58,35 +49,21 @@ def names_of(
     inter:Interactions,   # Whose titles count
     items,                # Raw item ids, shape (n,)
 )->list:                  # Texts
-    """Titles cut to 44 letters; the ids themselves where no title is known
-
-    inter: Whose titles count
-    items: Raw item ids, shape (n,)
-    Returns: Texts
-    """
+    "Titles cut to 44 letters; the ids themselves where no title is known"
     known = {} if inter.titles is None else inter.titles
     return [shorten(known.get(i) or i) for i in items]
 
 def side_by_side(
     columns:dict,   # {heading: texts}, which may differ in length
 )->str:             # Lines
-    """Columns of text as a table
-
-    columns: {heading: texts}, which may differ in length
-    Returns: Lines
-    """
+    "Columns of text as a table"
     return table_text(pd.DataFrame({n: pd.Series(list(c), dtype=object) for n,c in columns.items()}).fillna(''))
 
 def rated_names(
     inter:Interactions,   # Whose titles count
     ratings:dict,         # {raw item id: rating}
 )->list:                  # Such as '5  Fargo (1996)'
-    """Titles after their ratings
-
-    inter: Whose titles count
-    ratings: {raw item id: rating}
-    Returns: Such as '5  Fargo (1996)'
-    """
+    "Titles after their ratings"
     return [f'{r:g}  {t}' for r,t in zip(ratings.values(), names_of(inter, ratings))]
 
 def most_liked(
@@ -94,13 +71,7 @@ def most_liked(
     user,                 # Raw id
     k:int,                # How many
 )->dict:                  # {raw item id: rating}
-    """What a user rated best, the latest first among equals
-
-    inter: Where the user has rated
-    user: Raw id
-    k: How many
-    Returns: {raw item id: rating}
-    """
+    "What a user rated best, the latest first among equals"
     mine = inter.history(user)[::-1].sort_values('rating', ascending=False, kind='stable').head(k)
     return dict(zip(mine['item'], mine.rating))
 
@@ -109,12 +80,7 @@ def leave_somebody_out(
     inter:Interactions,   # With the user
     but,                  # Raw id of the user who stays
 )->tuple:                 # Raw id; the data without that user; {raw item id: rating}, the truth
-    """The most active user who is no harsher than most
-
-    inter: With the user
-    but: Raw id of the user who stays
-    Returns: Raw id; the data without that user; {raw item id: rating}, the truth
-    """
+    "The most active user who is no harsher than most"
     users = inter.df.groupby('user').rating.agg(['size','mean']).drop(index=but)
     who = users[users['mean'] >= users['mean'].median()]['size'].idxmax()
     mine = inter.history(who)
@@ -126,14 +92,7 @@ def interview(
     truth:dict,           # {raw item id: rating} of the newcomer
     n:int=8,              # Answers wanted
 )->tuple:                 # Number of questions, {raw item id: rating}
-    """What a newcomer answers who tells the truth, 'not seen' included
-
-    model: Fitted to `rest`
-    rest: Everybody else
-    truth: {raw item id: rating} of the newcomer
-    n = 8: Answers wanted
-    Returns: Number of questions, {raw item id: rating}
-    """
+    "What a newcomer answers who tells the truth, 'not seen' included"
     q,answers = Questionnaire(model, rest, n=n),{}
     while (item := q.next(answers)) is not None: answers[item] = truth.get(item, 'not seen')
     return len(answers), {i: r for i,r in answers.items() if r != 'not seen'}
@@ -143,12 +102,7 @@ def demo_pipeline(
     inter:Interactions,   # Learned from
     seed:int=42,          # Of the generators and the trees
 )->Pipeline:              # Fitted
-    """Generators, trees, and a diverse order where genres are known
-
-    inter: Learned from
-    seed = 42: Of the generators and the trees
-    Returns: Fitted
-    """
+    "Generators, trees, and a diverse order where genres are known"
     retrieve = dict(als=ImplicitALS(32, 5, n_threads=1, seed=seed), popular=Popular(), recent=SimilarToRecent())
     if 'timestamp' in inter.df: retrieve['new'] = NewArrivals()
     order = [Diverse()] if inter.item_info is not None and 'genres' in inter.item_info else []
@@ -159,12 +113,7 @@ def funnel_text(
     flow,   # Table of `Pipeline.funnel`
     why,    # Table of `Pipeline.explain`
 )->str:     # Lines
-    """What each stage lets through, and why each item is on the list
-
-    flow: Table of `Pipeline.funnel`
-    why: Table of `Pipeline.explain`
-    Returns: Lines
-    """
+    "What each stage lets through, and why each item is on the list"
     shown = why.assign(title=[shorten(t or i, 38) for t,i in zip(why.title, why['item'])])
     through = ', '.join(f'{r.Index} {r.into:.0f}→{r.out:.0f}' for r in flow.itertuples() if r.into != r.out)
     return f"Items: {through}\n{table_text(shown[['rank','title','generators','rule']])}"
@@ -174,11 +123,7 @@ def plot_errors(
     errors:dict,   # From `error_table`
     ax,            # Axes to draw on
 ):
-    """Bars of test errors, in the order given
-
-    errors: From `error_table`
-    ax: Axes to draw on
-    """
+    "Bars of test errors, in the order given"
     bars = ax.barh(list(errors), list(errors.values()), color='C0')
     ax.bar_label(bars, fmt='%.3f', padding=3)
     ax.set(xlim=(0, 1.2*max(errors.values())), xlabel='test error (RMSE in stars)', title='Error on ratings held out')
@@ -190,13 +135,7 @@ def plot_on_tail(
     name:str,             # Who gets it
     ax,                   # Axes to draw on
 ):
-    """Items by number of ratings, the recommended ones marked and listed
-
-    inter: Whose items count
-    recs: List for one user, as `recommend` gives it
-    name: Who gets it
-    ax: Axes to draw on
-    """
+    "Items by number of ratings, the recommended ones marked and listed"
     counts = inter.df['item'].value_counts()
     at = counts.index.get_indexer(recs['item'])
     ax.plot(range(1, len(counts)+1), counts, c='grey', lw=1)
@@ -215,16 +154,7 @@ def draw_findings(
     recs,                 # List for the user
     path,                 # File to write
 ):                        # Table of the funnel
-    """Draw errors, funnel and recommendations side by side, and save the figure
-
-    inter: Whose items count
-    errors: From `error_table`
-    pipe: From `demo_pipeline`
-    user: Raw id
-    recs: List for the user
-    path: File to write
-    Returns: Table of the funnel
-    """
+    "Draw errors, funnel and recommendations side by side, and save the figure"
     fig = Figure(figsize=(15,4.2), layout='constrained')
     left,middle,right = fig.subplots(1, 3, width_ratios=(2,2,3))
     plot_errors(errors, left)
@@ -238,10 +168,7 @@ def draw_findings(
 def check_figure(
     path,   # Where a figure is to be written
 ):
-    """Refuse a figure that could not be saved, before the work begins
-
-    path: Where a figure is to be written
-    """
+    "Refuse a figure that could not be saved, before the work begins"
     known = '.png','.svg','.pdf','.jpg'
     if path.suffix.lower() not in known:
         raise ValueError(f'{path} is no figure: take a name that ends in {", ".join(known)}')
@@ -255,11 +182,7 @@ def one_thread():
 def typical_user(
     inter:Interactions,   # At least one rating
 ):                        # Raw id
-    """The user with the median number of ratings
-
-    inter: At least one rating
-    Returns: Raw id
-    """
+    "The user with the median number of ratings"
     counts = inter.df.user.value_counts(sort=False).sort_index().sort_values(kind='stable')
     return counts.index[len(counts)//2]
 
@@ -271,16 +194,7 @@ def findings(
     path,                     # Where to save the figure
     tick=lambda what: None,   # Told what is being done
 )->dict:                      # errors, user, recommended, similar, newcomer, funnel, explained, figure
-    """What the demo finds out, and draws
-
-    inter: All data
-    user: Raw id of the user who gets a list
-    k: Length of the lists
-    seed: Of the split and the models
-    path: Where to save the figure
-    tick = lambda what: None: Told what is being done
-    Returns: errors, user, recommended, similar, newcomer, funnel, explained, figure
-    """
+    "What the demo finds out, and draws"
     errors = error_table(inter, seed, tick)
     who,rest,truth = leave_somebody_out(inter, user)
     tick('learning from everybody else')
@@ -302,12 +216,7 @@ def newcomer_text(
     inter:Interactions,   # Whose titles count
     met:dict,             # From `findings`
 )->str:                   # Lines
-    """Answers beside the list, with what the newcomer thinks of it where that is known
-
-    inter: Whose titles count
-    met: From `findings`
-    Returns: Lines
-    """
+    "Answers beside the list, with what the newcomer thinks of it where that is known"
     truth,answers,items = met['truth'],met['answers'],met['recommended']['item']
     known = [truth[i] for i in items if i in truth]
     theirs = [f'{truth[i]:g}  {t}' if i in truth else f'?  {t}' for i,t in zip(items, names_of(inter, items))]
@@ -321,12 +230,7 @@ def paragraphs(
     inter:Interactions,   # Whose titles count
     found:dict,           # From `findings`
 )->list:                  # Texts
-    """The findings for people
-
-    inter: Whose titles count
-    found: From `findings`
-    Returns: Texts
-    """
+    "The findings for people"
     user,recs,near = found['user'],found['recommended'],found['similar']
     errors = [f'  {name:<20} {e:.3f}' for name,e in found['errors'].items()]
     lists = {'liked most': rated_names(inter, most_liked(inter, user, len(recs))),
@@ -343,12 +247,7 @@ def for_programs(
     inter:Interactions,   # Whose titles count
     found:dict,           # From `findings`
 )->dict:                  # Tables with full titles
-    """The findings for JSON
-
-    inter: Whose titles count
-    found: From `findings`
-    Returns: Tables with full titles
-    """
+    "The findings for JSON"
     met = found['newcomer']
     answers = pd.DataFrame(dict(item=list(met['answers']), rating=list(met['answers'].values())))
     newcomer = dict(user=met['user'], answers=inter.titled(answers), recommended=inter.titled(met['recommended']))

@@ -35,10 +35,7 @@ logger = logging.getLogger('recsys_course.evaluate')
 
 # %% ../nbs/04_evaluate.ipynb #0eeb135f
 def within_half(errors): # Prediction less rating, NaN without a prediction
-    """1 where an error is at most half a star, otherwise 0; NaN without a prediction
-
-    errors: Prediction less rating, NaN without a prediction
-    """
+    "1 where an error is at most half a star, otherwise 0; NaN without a prediction"
     return np.where(np.isnan(errors), np.nan, np.abs(errors) <= .5)
 
 rating_losses = dict(rmse=np.square, mae=np.abs, within_half=within_half)
@@ -46,12 +43,7 @@ rating_losses = dict(rmse=np.square, mae=np.abs, within_half=within_half)
 # %% ../nbs/04_evaluate.ipynb #01b95bee
 @dataclass
 class Ratio:
-    """A figure of many users: a sum over users divided by another
-
-    above: What each user adds to the sum above, shape (n,)
-    below: What each user adds to the sum below, shape (n,)
-    root = False: Take the square root at the end?
-    """
+    "A figure of many users: a sum over users divided by another"
     above:np.ndarray       # What each user adds to the sum above, shape (n,)
     below:np.ndarray       # What each user adds to the sum below, shape (n,)
     root:bool=False        # Take the square root at the end?
@@ -59,18 +51,12 @@ class Ratio:
 
     @classmethod
     def mean(cls, x): # Each user's figure, shape (n,); NaN: none
-        """The mean over the users who have a figure
-
-        x: Each user's figure, shape (n,); NaN: none
-        """
+        "The mean over the users who have a figure"
         x = np.asarray(x, float)
         return cls(np.where(np.isnan(x), 0, x), (~np.isnan(x)).astype(float))
 
     def __call__(self, weights): # How often each user counts, shape (draws, n), dense or sparse
-        """The figure for each row of weights, shape (draws,)
-
-        weights: How often each user counts, shape (draws, n), dense or sparse
-        """
+        "The figure for each row of weights, shape (draws,)"
         with np.errstate(invalid='ignore', divide='ignore'): res = (weights@self.above)/(weights@self.below)
         return np.sqrt(res) if self.root else res
 
@@ -81,15 +67,7 @@ def draw_weights(
     width:int=1,       # Numbers that one draw makes, if more than n
     memory:int=2**24,  # Bytes for one block
 ):                     # Blocks, float64, shape (draws, n)
-    """How often each of `n` users is drawn, block by block
-
-    n: Number of users
-    n_boot: Number of draws
-    seed: For the draws
-    width = 1: Numbers that one draw makes, if more than n
-    memory = 2 ** 24: Bytes for one block
-    Returns: Blocks, float64, shape (draws, n)
-    """
+    "How often each of `n` users is drawn, block by block"
     rng = np.random.default_rng(seed)
     for b in blocks(n_boot, block_rows(max(n, width), memory, itemsize=8)):
         rows = b.stop - b.start
@@ -101,11 +79,7 @@ def check_count(
     least:int=0,   # The least that is allowed
     **values,      # Settings by name
 ):
-    """Raise ValueError that names the first setting which is no whole number of at least `least`
-
-    least = 0: The least that is allowed
-    Returns: Settings by name
-    """
+    "Raise ValueError that names the first setting which is no whole number of at least `least`"
     for name,value in values.items():
         number = isinstance(value, Number) and not isinstance(value, bool)
         if not number or value//1 != value or value < least:
@@ -119,15 +93,7 @@ def bootstrap(
     seed:int,                # For the draws
     users:np.ndarray=None,   # Which of the n users the figures are about; None: all
 )->tuple:                    # Values, shape (c,), and values on each draw, shape (n_boot, c)
-    """Figures on all users, and on `n_boot` draws of users with replacement
-
-    figures: Each a `Ratio` or a `Spread`
-    n: Number of users who can be drawn
-    n_boot: Number of draws
-    seed: For the draws
-    users = None: Which of the n users the figures are about; None: all
-    Returns: Values, shape (c,), and values on each draw, shape (n_boot, c)
-    """
+    "Figures on all users, and on `n_boot` draws of users with replacement"
     check_count(n_boot=n_boot, seed=seed)
     n_boot = int(n_boot)
     if not n: return np.full(len(figures), np.nan), np.full((n_boot, len(figures)), np.nan)
@@ -143,12 +109,7 @@ def interval(
     draws:np.ndarray,   # Shape (n_boot, c)
     level:float=.95,    # Share of the draws inside
 )->np.ndarray:          # Low and high ends, shape (2, c); NaN where there are no draws
-    """The middle `level` of the draws
-
-    draws: Shape (n_boot, c)
-    level = 0.95: Share of the draws inside
-    Returns: Low and high ends, shape (2, c); NaN where there are no draws
-    """
+    "The middle `level` of the draws"
     if not 0 < level < 1: raise ValueError(f'level={level!r} must be a share between 0 and 1')
     if not len(draws): return np.full((2, draws.shape[1]), np.nan)
     with warnings.catch_warnings():
@@ -159,10 +120,7 @@ def interval(
 def check_rows(
     **parts,    # Interactions by name
 ):
-    """Raise TypeError for what is no `Interactions`, ValueError for a part without rows
-
-    Returns: Interactions by name
-    """
+    "Raise TypeError for what is no `Interactions`, ValueError for a part without rows"
     for name,part in parts.items():
         if not isinstance(part, Interactions):
             what = type(part).__name__
@@ -172,13 +130,7 @@ def check_rows(
 # %% ../nbs/04_evaluate.ipynb #d1a20404
 @dataclass
 class Past:
-    """What a model has learned from: whom and what it knows, and who has seen what
-
-    users: All users
-    items: All items
-    seen: Who has seen what, shape (len(users), len(items))
-    scale = None: Lowest and highest rating, where known
-    """
+    "What a model has learned from: whom and what it knows, and who has seen what"
     users:Vocab          # All users
     items:Vocab          # All items
     seen:sp.csr_matrix   # Who has seen what, shape (len(users), len(items))
@@ -190,10 +142,7 @@ class Past:
 
     @classmethod
     def of(cls, model, train=None): # A model, and what it was fitted to; None: the model remembers
-        """The past of a model; raises RuntimeError if it is not fitted, ValueError if it does not remember
-
-        model, train: A model, and what it was fitted to; None: the model remembers
-        """
+        "The past of a model; raises RuntimeError if it is not fitted, ValueError if it does not remember"
         if isinstance(model, type): raise TypeError(f'{model.__name__} is a class: make one and fit it')
         if isinstance(model, Recommender): model.check_fitted()
         if train is not None:
@@ -204,29 +153,20 @@ class Past:
         raise ValueError(f'a {type(model).__name__} does not remember what it learned from: pass train=')
 
     def encode(self, test): # Interactions
-        """Codes and ratings of test in the vocabularies of the past; raises KeyError that names unknown ids
-
-        test: Interactions
-        """
+        "Codes and ratings of test in the vocabularies of the past; raises KeyError that names unknown ids"
         check_rows(test=test)
         if test.users == self.users and test.items == self.items: return test.codes()
         return self.users.encode(test.df.user), self.items.encode(test.df['item']), test.codes()[2]
 
     def groups(self, u, i): # User and item codes of some rows, shape (n,)
-        """{name: mask of rows}: all, and those of users and items with (warm) and without (cold) a row in train
-
-        u, i: User and item codes of some rows, shape (n,)
-        """
+        "{name: mask of rows}: all, and those of users and items with (warm) and without (cold) a row in train"
         user = self.user_counts[u] > 0
         item = self.item_counts[i] > 0
         return {'all': np.ones(len(u), bool), 'warm users': user, 'cold users': ~user,
                 'warm items': item, 'cold items': ~item}
 
     def counts(self, u, i): # User and item codes of some rows, shape (n,)
-        """{name: number}: users and rows, and how many of the users and items are cold
-
-        u, i: User and item codes of some rows, shape (n,)
-        """
+        "{name: number}: users and rows, and how many of the users and items are cold"
         users = np.unique(u)
         cold_users = int((self.user_counts[users] == 0).sum())
         cold_items = int((self.item_counts[np.unique(i)] == 0).sum())
@@ -235,13 +175,7 @@ class Past:
 # %% ../nbs/04_evaluate.ipynb #0dbb990b
 @dataclass
 class Figures:
-    """Some figures of the same users, and how many these are
-
-    labels: (metric, k) of each figure; k is 0 for predictions
-    figures: Each a `Ratio` or a `Spread`
-    users: Codes of the users whom they weigh, shape (n,)
-    counts: What else stands in the table, {column: number}
-    """
+    "Some figures of the same users, and how many these are"
     labels:list         # (metric, k) of each figure; k is 0 for predictions
     figures:list        # Each a `Ratio` or a `Spread`
     users:np.ndarray    # Codes of the users whom they weigh, shape (n,)
@@ -252,29 +186,18 @@ class Figures:
         seed:int,           # For the draws
         n_users:int=None,   # How many users can be drawn, by code; None: those of the figures
     )->tuple:
-        """Values, shape (c,), and values on each draw, shape (n_boot, c)
-
-        n_boot: Number of draws
-        seed: For the draws
-        n_users = None: How many users can be drawn, by code; None: those of the figures
-        """
+        "Values, shape (c,), and values on each draw, shape (n_boot, c)"
         if n_users is None: return bootstrap(self.figures, len(self.users), n_boot, seed)
         return bootstrap(self.figures, n_users, n_boot, seed, self.users)
 
     def table(self, value, draws): # From `estimate`
-        """One row per figure: metric, k, value, low, high, and counts
-
-        value, draws: From `estimate`
-        """
+        "One row per figure: metric, k, value, low, high, and counts"
         low,high = interval(draws)
         metric,k = zip(*self.labels)
         return pd.DataFrame(dict(metric=metric, k=k, value=value, low=low, high=high, **self.counts))
 
     def each(self, vocab): # `Vocab` of users
-        """Each user's own figures: raw users down, `metric@k` across
-
-        vocab: `Vocab` of users
-        """
+        "Each user's own figures: raw users down, `metric@k` across"
         one = sp.eye(len(self.users), format='csr')
         names = [f'{m}@{k}' if k else m for m,k in self.labels]
         columns = {n: f(one) for n,f in zip(names, self.figures) if isinstance(f, Ratio)}
@@ -285,12 +208,7 @@ def check_metrics(
     metrics,         # A name or several
     allowed=None,    # Names to choose from; None: all of this module
 )->list:             # Names
-    """A list of names of metrics; raises ValueError that names the unknown ones
-
-    metrics: A name or several
-    allowed = None: Names to choose from; None: all of this module
-    Returns: Names
-    """
+    "A list of names of metrics; raises ValueError that names the unknown ones"
     metrics = list(metrics) if np.iterable(metrics) and not isinstance(metrics, str) else [metrics]
     allowed = [*rating_losses, *list_metrics] if allowed is None else allowed
     bad = [m for m in metrics if not isinstance(m, str) or m not in allowed]
@@ -304,13 +222,7 @@ def stack_groups(
     n_boot:int,       # Draws for the intervals
     seed:int,         # For the draws
 )->pd.DataFrame:      # With a column `group` if there is more than one
-    """One table of the figures of several groups
-
-    parts: {group: `Figures`}
-    n_boot: Draws for the intervals
-    seed: For the draws
-    Returns: With a column `group` if there is more than one
-    """
+    "One table of the figures of several groups"
     tables = {g: f.table(*f.estimate(n_boot, seed)) for g,f in parts.items()}
     return pd.concat(tables, names=['group']).reset_index('group', drop=len(parts) == 1).reset_index(drop=True)
 
@@ -318,12 +230,7 @@ def prediction_errors(
     model,                # Fitted model with `predict(users, items)`
     test:Interactions,    # Rows to predict
 )->np.ndarray:            # Prediction less rating, shape (len(test),)
-    """Errors of predictions; raises ValueError naming the first that is no number, NotImplementedError without any
-
-    model: Fitted model with `predict(users, items)`
-    test: Rows to predict
-    Returns: Prediction less rating, shape (len(test),)
-    """
+    "Errors of predictions; raises ValueError naming the first that is no number, NotImplementedError without any"
     name = type(model).__name__
     if not hasattr(model, 'predict'): raise NotImplementedError(f'a {name} predicts no ratings')
     pred = np.asarray(model.predict(test.df.user, test.df['item']), float)
@@ -355,18 +262,7 @@ def rating_metrics(
     n_boot:int=1000,           # Draws for the intervals
     seed:int=42,               # For the draws
 )->pd.DataFrame:               # metric, value, low, high (95 % interval), n_users, n_rows, cold_users, cold_items
-    """Errors of predicted ratings; raises NotImplementedError for a model that predicts none, KeyError for unknown ids
-
-    model: Fitted model with `predict(users, items)`
-    test: Rows to predict
-    train = None: What the model learned from; None: the model remembers
-    metrics = tuple(rating_losses): 'rmse', 'mae', 'within_half' (the share within half a star)
-    apart = False: Also rows for warm and cold users and items, in a column `group`?
-    per_user = False: Each user's own figures instead: users down, metrics across
-    n_boot = 1000: Draws for the intervals
-    seed = 42: For the draws
-    Returns: metric, value, low, high (95 % interval), n_users, n_rows, cold_users, cold_items
-    """
+    "Errors of predicted ratings; raises NotImplementedError for a model that predicts none, KeyError for unknown ids"
     metrics = check_metrics(metrics, rating_losses)
     past = Past.of(model, train)
     u,i,_ = past.encode(test)
@@ -381,12 +277,7 @@ def liked_threshold(
     inter:Interactions,   # Rows with ratings
     scale=None,           # Lowest and highest rating known besides, such as `model.scale`; None: those of the rows
 )->float:                 # None: all ratings are the same, and every row counts
-    """Rating from which a row counts as liked: three quarters up the scale, so 4 on a scale of 1 to 5
-
-    inter: Rows with ratings
-    scale = None: Lowest and highest rating known besides, such as `model.scale`; None: those of the rows
-    Returns: None: all ratings are the same, and every row counts
-    """
+    "Rating from which a row counts as liked: three quarters up the scale, so 4 on a scale of 1 to 5"
     check_rows(inter=inter)
     known = [inter.df.rating.min(), inter.df.rating.max(), *(() if scale is None else scale)]
     low,high = float(min(known)),float(max(known))
@@ -399,15 +290,7 @@ def likes(
     n_items:int,     # Length of the item vocabulary
     least:float=None,# Rating from which a row counts as liked; None: every row
 )->tuple:            # Sorted pair numbers (user code x `n_items` + item code), and their ratings
-    """What was liked; a repeated pair counts once, at its best; raises ValueError if nothing was
-
-    u: User codes of the rows of test, int64, shape (n,)
-    i: Item codes
-    r: Ratings
-    n_items: Length of the item vocabulary
-    least = None: Rating from which a row counts as liked; None: every row
-    Returns: Sorted pair numbers (user code x `n_items` + item code), and their ratings
-    """
+    "What was liked; a repeated pair counts once, at its best; raises ValueError if nothing was"
     ok = np.ones(len(r), bool) if least is None else r >= least
     if not ok.any():
         raise ValueError(f'no row of test is rated {least:g} or more (the highest is {r.max():g}): '
@@ -421,17 +304,7 @@ def likes(
 # %% ../nbs/04_evaluate.ipynb #17a07914
 @dataclass
 class Lists:
-    """Lists that were shown to users, and what those users liked
-
-    users: Codes of users who liked something, sorted, shape (n,)
-    items: Item codes, best first, 0 where a list is short, shape (n, k)
-    pairs: From `likes`: pair numbers
-    ratings: From `likes`: ratings
-    past: What was known before
-    features = None: Of items, rows of length 1, shape (n_items, d)
-    unscored = 0: How many users of test liked nothing
-    k = None: Length of the lists, where the catalogue has fewer items; None: that of `items`
-    """
+    "Lists that were shown to users, and what those users liked"
     users:np.ndarray          # Codes of users who liked something, sorted, shape (n,)
     items:np.ndarray          # Item codes, best first, 0 where a list is short, shape (n, k)
     pairs:np.ndarray          # From `likes`: pair numbers
@@ -450,10 +323,7 @@ class Lists:
         self.n_reachable = np.minimum(self.k, self.n_liked)                  # has room on the list
 
     def at(self, k): # Cut-off
-        """The first k places
-
-        k: Cut-off
-        """
+        "The first k places"
         return replace(self, items=self.items[:,:k], k=k)
 
     @cached_property
@@ -480,45 +350,27 @@ class Lists:
 
 # %% ../nbs/04_evaluate.ipynb #c09ee64e
 def precision(L): # `Lists` cut at k
-    """Which share of the list was good? For each user
-
-    L: `Lists` cut at k
-    """
+    "Which share of the list was good? For each user"
     return L.hits.sum(1)/L.k
 
 def recall(L): # `Lists` cut at k
-    """Which share of the good was on the list? For each user
-
-    L: `Lists` cut at k
-    """
+    "Which share of the good was on the list? For each user"
     return L.hits.sum(1)/L.n_liked
 
 def hit_rate(L): # `Lists` cut at k
-    """Was there any hit? For each user, bool
-
-    L: `Lists` cut at k
-    """
+    "Was there any hit? For each user, bool"
     return L.hits.any(1)
 
 def reciprocal_rank(L): # `Lists` cut at k
-    """1/place of each user's first hit, 0 without one
-
-    L: `Lists` cut at k
-    """
+    "1/place of each user's first hit, 0 without one"
     return (L.hits/L.places).max(1)
 
 def sum_of_precisions(L): # `Lists` cut at k
-    """Precision at each hit, added up for each user
-
-    L: `Lists` cut at k
-    """
+    "Precision at each hit, added up for each user"
     return (L.hits*L.hits.cumsum(1)/L.places).sum(1)
 
 def average_precision(L): # `Lists` cut at k
-    """Sum of the precisions at the hits, divided by all that the user liked
-
-    L: `Lists` cut at k
-    """
+    "Sum of the precisions at the hits, divided by all that the user liked"
     return sum_of_precisions(L)/L.n_liked
 
 # %% ../nbs/04_evaluate.ipynb #32cb69c6
@@ -526,12 +378,7 @@ def divide(
     a:np.ndarray,   # Shape (n,)
     b:np.ndarray,   # Not negative, shape (n,)
 )->np.ndarray:      # Shape (n,)
-    """a/b, NaN where b is 0
-
-    a: Shape (n,)
-    b: Not negative, shape (n,)
-    Returns: Shape (n,)
-    """
+    "a/b, NaN where b is 0"
     return np.divide(a, b, out=np.full(len(b), np.nan), where=b > 0)
 
 gains = dict(binary=np.ones_like, linear=lambda r: np.maximum(r, 0), exponential=lambda r: 2.**np.maximum(r, 0) - 1)
@@ -540,12 +387,7 @@ def dcg(
     ratings:np.ndarray,   # On each place, NaN for no hit, shape (n, k)
     gain=np.ones_like,    # Function of ratings
 )->np.ndarray:            # Shape (n,)
-    """Discounted cumulative gain of each row: a hit on place j counts its gain/log2(j+1)
-
-    ratings: On each place, NaN for no hit, shape (n, k)
-    gain = np.ones_like: Function of ratings
-    Returns: Shape (n,)
-    """
+    "Discounted cumulative gain of each row: a hit on place j counts its gain/log2(j+1)"
     g = np.where(np.isnan(ratings), 0, gain(ratings))
     return (g/np.log2(np.arange(2, g.shape[1]+2))).sum(1)
 
@@ -553,34 +395,20 @@ def ndcg(
     L:Lists,              # Lists cut at k
     gain=np.ones_like,    # Function of ratings
 )->np.ndarray:            # Shape (n,)
-    """Discounted cumulative gain, divided by that of the best possible list; NaN where that has none
-
-    L: Lists cut at k
-    gain = np.ones_like: Function of ratings
-    Returns: Shape (n,)
-    """
+    "Discounted cumulative gain, divided by that of the best possible list; NaN where that has none"
     return divide(dcg(L.found, gain), dcg(L.ideal, gain))
 
 # %% ../nbs/04_evaluate.ipynb #79008206
 def pooled_precision(L): # `Lists` cut at k
-    """All hits divided by all that had room on the lists, as the library implicit has it: one `Ratio` of all users
-
-    L: `Lists` cut at k
-    """
+    "All hits divided by all that had room on the lists, as the library implicit has it: one `Ratio` of all users"
     return Ratio(L.hits.sum(1), L.n_reachable)
 
 def capped_recall(L): # `Lists` cut at k
-    """Hits divided by what had room on the list
-
-    L: `Lists` cut at k
-    """
+    "Hits divided by what had room on the list"
     return L.hits.sum(1)/L.n_reachable
 
 def capped_average_precision(L): # `Lists` cut at k
-    """Sum of the precisions at the hits, divided by what had room on the list
-
-    L: `Lists` cut at k
-    """
+    "Sum of the precisions at the hits, divided by what had room on the list"
     return sum_of_precisions(L)/L.n_reachable
 
 list_metrics = dict(precision=dict(k=precision, implicit=pooled_precision),
@@ -593,12 +421,7 @@ def choose_measures(
     metrics,              # Names out of `list_metrics`
     variant:dict=None,    # {metric: name of a variant}
 )->dict:                  # {metric: function of `Lists`}
-    """The first variant of each metric, unless another is named; raises ValueError for an unknown one
-
-    metrics: Names out of `list_metrics`
-    variant = None: {metric: name of a variant}
-    Returns: {metric: function of `Lists`}
-    """
+    "The first variant of each metric, unless another is named; raises ValueError for an unknown one"
     variant = variant or {}
     if not isinstance(variant, dict): raise TypeError(f"variant={variant!r} must be a dict, as in {{'map': 'capped'}}")
     for m,v in variant.items():
@@ -609,17 +432,11 @@ def choose_measures(
 
 # %% ../nbs/04_evaluate.ipynb #a0e680fe
 def coverage(exposure): # How often each item is shown, shape (draws, n_items)
-    """Which share of the items is shown to anybody? Shape (draws,)
-
-    exposure: How often each item is shown, shape (draws, n_items)
-    """
+    "Which share of the items is shown to anybody? Shape (draws,)"
     return (exposure > 0).mean(1)
 
 def gini(exposure): # How often each item is shown, shape (draws, n_items)
-    """Inequality of exposure: 0 if all items are shown equally often, near 1 if a few have it all; shape (draws,)
-
-    exposure: How often each item is shown, shape (draws, n_items)
-    """
+    "Inequality of exposure: 0 if all items are shown equally often, near 1 if a few have it all; shape (draws,)"
     n = exposure.shape[1]
     e = np.sort(exposure, axis=1)
     return e@(2*np.arange(1, n+1) - n - 1)/(n*np.maximum(e.sum(1), 1e-12))
@@ -632,28 +449,19 @@ def shown(self:Lists):
     return sp.csr_matrix((np.ones(len(row)), (row, self.items[row,col])), shape=(len(self.users), self.n_items))
 
 def novelty(L): # `Lists` cut at k
-    """Mean self-information of what each user is shown, in bits; an item that nobody has counts as if one user had it
-
-    L: `Lists` cut at k
-    """
+    "Mean self-information of what each user is shown, in bits; an item that nobody has counts as if one user had it"
     p = np.maximum(L.past.item_counts, 1)/max((L.past.user_counts > 0).sum(), 1)
     return divide(L.shown @ -np.log2(p), L.shown.getnnz(1))
 
 def diversity(L): # `Lists` with features, cut at k
-    """1 less the mean cosine of all pairs of known items (with features) of each list; NaN where there is no pair
-
-    L: `Lists` with features, cut at k
-    """
+    "1 less the mean cosine of all pairs of known items (with features) of each list; NaN where there is no pair"
     n = L.shown@L.features.any(1)
     squares = L.shown@np.square(L.features).sum(1)
     cosines = (np.square(L.shown@L.features).sum(1) - squares)/2
     return 1 - divide(cosines, n*(n-1)/2)
 
 def popularity_lift(L): # `Lists` cut at k
-    """Mean popularity of what is shown, divided by that of what the users had chosen, less 1: one `Ratio` of all users
-
-    L: `Lists` cut at k
-    """
+    "Mean popularity of what is shown, divided by that of what the users had chosen, less 1: one `Ratio` of all users"
     had = L.past.seen[L.users] > 0
     ours = divide(L.shown@L.past.item_counts, L.shown.getnnz(1))
     theirs = divide(had@L.past.item_counts, had.getnnz(1))
@@ -663,28 +471,18 @@ def popularity_lift(L): # `Lists` cut at k
 # %% ../nbs/04_evaluate.ipynb #994483dc
 @dataclass
 class Spread:
-    """A figure of how often each item is shown
-
-    shown: Who is shown what, shape (n, items)
-    of: Function of exposures, shape (draws, items)
-    """
+    "A figure of how often each item is shown"
     shown:sp.csr_matrix   # Who is shown what, shape (n, items)
     of:object             # Function of exposures, shape (draws, items)
     biased = True
 
     def __post_init__(self): self.width = self.shown.shape[1]
     def __call__(self, weights): # How often each user counts, shape (draws, n)
-        """The figure for each row of weights, shape (draws,)
-
-        weights: How often each user counts, shape (draws, n)
-        """
+        "The figure for each row of weights, shape (draws,)"
         return self.of(weights@self.shown)
 
 def spread_of(f): # Function of exposures, shape (draws, items)
-    """A function of `Lists` that gives the `Spread` of `f`
-
-    f: Function of exposures, shape (draws, items)
-    """
+    "A function of `Lists` that gives the `Spread` of `f`"
     return lambda L: Spread(L.shown[:,1:], f)
 
 list_metrics |= dict(coverage={'': spread_of(coverage)}, gini={'': spread_of(gini)}, novelty={'': novelty},
@@ -692,10 +490,7 @@ list_metrics |= dict(coverage={'': spread_of(coverage)}, gini={'': spread_of(gin
 
 @patch
 def only(self:Lists, mask): # Which likes to keep, bool, shape of `pairs`
-    """The lists of the users who have likes in `mask`, judged by these alone
-
-    mask: Which likes to keep, bool, shape of `pairs`
-    """
+    "The lists of the users who have likes in `mask`, judged by these alone"
     users = np.unique(self.pairs[mask]//self.n_items)
     items = self.items[np.isin(self.users, users)]
     return replace(self, users=users, items=items, pairs=self.pairs[mask], ratings=self.ratings[mask])
@@ -708,20 +503,13 @@ def apart(self:Lists):
 
 # %% ../nbs/04_evaluate.ipynb #4052fc36
 def is_table(x): # Anything
-    """Is it a table of lists, of pandas, polars or pyarrow?
-
-    x: Anything
-    """
+    "Is it a table of lists, of pandas, polars or pyarrow?"
     return isinstance(x, pd.DataFrame) or hasattr(x, 'to_pandas')
 
 def check_lists(
     recs,            # Lists: a table with columns user, item, rank, and perhaps score
 )->pd.DataFrame:     # Columns user, item, rank, score; ranks are float64 from 1, scores NaN where there are none
-    """A table of lists; raises ValueError that shows what is missing, or the first rank that is no place
-
-    recs: Lists: a table with columns user, item, rank, and perhaps score
-    Returns: Columns user, item, rank, score; ranks are float64 from 1, scores NaN where there are none
-    """
+    "A table of lists; raises ValueError that shows what is missing, or the first rank that is no place"
     if hasattr(recs, 'to_pandas'): recs = recs.to_pandas()
     if not isinstance(recs, pd.DataFrame):
         raise TypeError(f'lists are a table with columns user, item and rank, not a {type(recs).__name__}')
@@ -746,11 +534,7 @@ def check_places(
     recs:pd.DataFrame,   # From `check_lists`
     u:np.ndarray,        # User codes of its rows
 ):
-    """Raise ValueError unless the ranks of each list are 1, 2, 3 and so on, each once; warn if the worst come first
-
-    recs: From `check_lists`
-    u: User codes of its rows
-    """
+    "Raise ValueError unless the ranks of each list are 1, 2, 3 and so on, each once; warn if the worst come first"
     n,order = np.bincount(u)[u],np.lexsort((recs['rank'], u))
     first = np.searchsorted(u[order], u[order])
     off = recs['rank'].to_numpy()[order] != np.arange(len(u)) - first + 1
@@ -771,14 +555,7 @@ def list_codes(
     users:np.ndarray,     # User codes, sorted, shape (n,)
     k:int,                # Length of the lists
 )->np.ndarray:            # Item codes, shape (n, k); 0 where a list is short
-    """Lists of raw ids as codes; raises ValueError for what is no table of lists, KeyError for unknown ids
-
-    recs: Lists: a table with columns user, item, rank
-    past: Whose vocabularies to use
-    users: User codes, sorted, shape (n,)
-    k: Length of the lists
-    Returns: Item codes, shape (n, k); 0 where a list is short
-    """
+    "Lists of raw ids as codes; raises ValueError for what is no table of lists, KeyError for unknown ids"
     recs = check_lists(recs)
     u = past.users.encode(recs.user)
     i = past.items.encode(recs['item'])
@@ -796,12 +573,7 @@ def feature_rows(
     table:pd.DataFrame,   # Indexed by raw item id, or with a column `item`
     items:Vocab,          # All items
 )->np.ndarray:            # Shape (len(items), d); zeros where nothing is known
-    """A table of features by code; raises ValueError for one that knows none of the items, or one of them twice
-
-    table: Indexed by raw item id, or with a column `item`
-    items: All items
-    Returns: Shape (len(items), d); zeros where nothing is known
-    """
+    "A table of features by code; raises ValueError for one that knows none of the items, or one of them twice"
     if isinstance(table, pd.Series): table = table.to_frame()
     if 'item' in table: table = table.set_index('item')
     table = table.infer_objects()
@@ -829,13 +601,7 @@ def item_features(
     test:Interactions,     # Whose genres to take
     items:Vocab,           # All items
 )->np.ndarray:             # Rows of length 1 or 0, shape (len(items), d)
-    """Features of items by code; raises ValueError if there are none or too few
-
-    features: Table by raw id, array with a row per item (or per code); None: genres
-    test: Whose genres to take
-    items: All items
-    Returns: Rows of length 1 or 0, shape (len(items), d)
-    """
+    "Features of items by code; raises ValueError if there are none or too few"
     if features is None:
         encoder = FeatureEncoder(test.item_info, ['genres'])
         if 'genres' not in encoder:
@@ -863,14 +629,7 @@ def candidates(self:Lists,
     seed:int,    # For the draw
     exclude_seen:bool=True,   # Leave out what the user has in train?
 )->np.ndarray:   # Item codes
-    """What one user liked, and `n` items drawn from the others
-
-    row: Which user
-    n: How many items to draw
-    seed: For the draw
-    exclude_seen = True: Leave out what the user has in train?
-    Returns: Item codes
-    """
+    "What one user liked, and `n` items drawn from the others"
     user = self.users[row]
     start,end = np.searchsorted(self.pairs, [user*self.n_items, (user + 1)*self.n_items])
     liked = self.pairs[start:end] % self.n_items
@@ -891,15 +650,7 @@ def best_of_candidates(self:Lists,
     seed:int,             # For the draw
     exclude_seen:bool=True,   # Leave out what the user has in train?
 )->np.ndarray:            # Item codes, shape (n_users, k); 0 where there are fewer
-    """The model's k best among each user's candidates, a block of users at a time; raises ValueError for other items
-
-    model: Fitted model
-    k: Length of the lists
-    n: How many items to draw for each user
-    seed: For the draw
-    exclude_seen = True: Leave out what the user has in train?
-    Returns: Item codes, shape (n_users, k); 0 where there are fewer
-    """
+    "The model's k best among each user's candidates, a block of users at a time; raises ValueError for other items"
     if model.items != self.past.items: raise ValueError('the model knows other items than train: leave train= out')
     query = model.query(self.past.users.decode(self.users))
     res = np.zeros((len(query), k), int)
@@ -916,18 +667,7 @@ def best_of_candidates(self:Lists,
 # %% ../nbs/04_evaluate.ipynb #c2583fee
 @dataclass
 class Judge:
-    """What to measure, and by what rules
-
-    k: Cut-offs: an int or several
-    metrics: Names, of predictions and of lists
-    variant = None: Other variants, {metric: name}
-    relevant = None: Rating from which a row of test counts as liked; None: `liked_threshold`
-    exclude_seen = True: Leave out what the user has in train?
-    n_candidates = None: Rank what was liked among this many items drawn by chance; None: among all
-    features = None: Of items, for diversity; None: genres
-    n_boot = 1000: Draws for the intervals
-    seed = 42: For the draws and for candidates
-    """
+    "What to measure, and by what rules"
     k:object                # Cut-offs: an int or several
     metrics:list            # Names, of predictions and of lists
     variant:dict=None       # Other variants, {metric: name}
@@ -951,10 +691,7 @@ class Judge:
         self.measures = choose_measures([m for m in self.metrics if m in list_metrics], self.variant)
 
     def figures(self, L): # From `lists`
-        """`Figures` of lists for each metric and cut-off
-
-        L: From `lists`
-        """
+        "`Figures` of lists for each metric and cut-off"
         cuts = {k: L.at(k) for k in self.ks}
         labels = [(m, k) for m in self.measures for k in self.ks]
         found = [self.measures[m](cuts[k]) for m,k in labels]
@@ -967,11 +704,7 @@ def threshold(self:Judge,
     test:Interactions,   # What people did later
     past:Past,           # What was known before
 )->float:
-    """Rating from which a row of test counts as liked: any rating, if all known ones are the same
-
-    test: What people did later
-    past: What was known before
-    """
+    "Rating from which a row of test counts as liked: any rating, if all known ones are the same"
     if self.relevant is not None: return float(self.relevant)
     least = liked_threshold(test, past.scale)
     return float(test.df.rating.min()) if least is None else least
@@ -981,12 +714,7 @@ def liked(self:Judge,
     test:Interactions,   # What people did later
     past:Past,           # What was known before
 )->Lists:                # Without items
-    """Whom to judge, and by what; warns where what was liked cannot be shown, since it is left out as seen
-
-    test: What people did later
-    past: What was known before
-    Returns: Without items
-    """
+    "Whom to judge, and by what; warns where what was liked cannot be shown, since it is left out as seen"
     u,i,r = past.encode(test)
     least = self.threshold(test, past)
     pairs,ratings = likes(u, i, r, len(past.items), least)
@@ -1008,12 +736,7 @@ def lists(self:Judge,
     test:Interactions,         # What people did later
     train:Interactions=None,   # What the model learned from; None: the model remembers
 )->Lists:
-    """What everybody in test who liked something is shown, and what they liked
-
-    model: Fitted model, or a table of lists
-    test: What people did later
-    train = None: What the model learned from; None: the model remembers
-    """
+    "What everybody in test who liked something is shown, and what they liked"
     L = self.liked(test, Past.of(model, train))
     return replace(L, items=self.show(model, L, max(self.ks)), k=max(self.ks))
 
@@ -1022,11 +745,7 @@ def check_scores(
     model,               # Fitted model
     users:np.ndarray,    # Raw ids; a few are enough
 ):
-    """Raise ValueError that names a score which is no finite number, and so gives no order (-inf: never, is fine)
-
-    model: Fitted model
-    users: Raw ids; a few are enough
-    """
+    "Raise ValueError that names a score which is no finite number, and so gives no order (-inf: never, is fine)"
     if not hasattr(model, 'query_scores'): return
     some = users[:min(32, block_rows(len(model.items), model.block_bytes))]
     try: scores = np.asarray(model.query_scores(model.query(some)))
@@ -1048,13 +767,7 @@ def show(self:Judge,
     L:Lists,     # Whose users get lists
     k:int,       # Length of the lists
 )->np.ndarray:   # Item codes, shape (n_users, k), or fewer columns if the catalogue is smaller
-    """What each user is shown; raises ValueError for a table that ends early, TypeError for a model without scores
-
-    model: Fitted model, or a table of lists
-    L: Whose users get lists
-    k: Length of the lists
-    Returns: Item codes, shape (n_users, k), or fewer columns if the catalogue is smaller
-    """
+    "What each user is shown; raises ValueError for a table that ends early, TypeError for a model without scores"
     k,name = min(k, L.n_items - 1),'the table' if is_table(model) else type(model).__name__
     users = L.past.users.decode(L.users)
     if self.n_candidates is not None and not hasattr(model, 'query_scores'):
@@ -1076,10 +789,7 @@ def show(self:Judge,
     return items
 
 def check_end(last, least, k): # Last rank of a table, the least it may be, and the cut-off
-    """Raise ValueError for lists that end too early to be judged at k
-
-    last, least, k: Last rank of a table, the least it may be, and the cut-off
-    """
+    "Raise ValueError for lists that end too early to be judged at k"
     if last < least: raise ValueError(f'the lists end at rank {last:g}: they cannot be judged at k={k}')
 
 # %% ../nbs/04_evaluate.ipynb #277b3168
@@ -1103,23 +813,7 @@ def ranking_metrics(
 
     Columns: metric, k, value, low, high (95 % interval over users), n_users, n_rows (users and likes that were judged),
     cold_users, cold_items (those of them without a row in train), unscored (further users who liked nothing).
-    `attrs['relevant']` of the table is the rating from which a row counted as liked.
-
-    model: Fitted model, or a DataFrame of lists with columns user, item, rank
-    test: What people did later: what they liked there is what a good list holds
-    train = None: What the model learned from; None: the model remembers
-    k = (5, 10, 20): Cut-offs: an int or several
-    metrics = accuracy_metrics: Names; further 'coverage', 'gini', 'novelty', 'diversity', 'popularity_lift'
-    variant = None: Other variants, such as {'recall': 'capped', 'ndcg': 'exponential'}
-    relevant = None: Rating from which a row of test counts as liked; None: `liked_threshold`, 4 of 1 to 5
-    exclude_seen = True: Leave out what the user has in train?
-    n_candidates = None: Rank what was liked among this many items drawn by chance; None: among all
-    features = None: Of items, for diversity: array by code or DataFrame by raw id; None: genres
-    apart = False: Also rows for warm and cold users and items, in a column `group`?
-    per_user = False: Each user's own figures instead: users down, `ndcg@10` and so on across
-    n_boot = 1000: Draws for the intervals
-    seed = 42: For the draws and for candidates
-    """
+    `attrs['relevant']` of the table is the rating from which a row counted as liked."""
     metrics = check_metrics(metrics, list_metrics)
     judge = Judge(k, metrics, variant, relevant, exclude_seen, n_candidates, features, n_boot, seed)
     L = judge.lists(model, test, train)
@@ -1132,14 +826,7 @@ def ranking_metrics(
 # %% ../nbs/04_evaluate.ipynb #d1e4f01a
 @dataclass
 class Trial:
-    """What came of one model
-
-    counts = None: From `Figures`
-    parts = (): [(figures, values, draws)] of predictions and of lists
-    seconds = (np.nan, np.nan): To fit, to recommend
-    error = '': Why there are no figures
-    least = None: Rating from which something counted as liked
-    """
+    "What came of one model"
     counts:dict=None    # From `Figures`
     parts:list=()       # [(figures, values, draws)] of predictions and of lists
     seconds:tuple=(np.nan, np.nan)   # To fit, to recommend
@@ -1153,13 +840,7 @@ def trial(self:Judge,
     test:Interactions,   # Rows to judge by
     shared:bool=False,   # Draw from all known users, so that draws fit those of other folds?
 )->Trial:
-    """Fit a model and judge it; figures of predictions are NaN for a model that makes none
-
-    model: Model to fit, or a table of lists
-    train: Rows to learn from
-    test: Rows to judge by
-    shared = False: Draw from all known users, so that draws fit those of other folds?
-    """
+    "Fit a model and judge it; figures of predictions are NaN for a model that makes none"
     start = perf_counter()
     if not is_table(model): model.fit(train)
     fitted = perf_counter()
@@ -1185,14 +866,7 @@ def attempt(self:Judge,
     test:Interactions,   # Rows to judge by
     shared:bool=False,   # As for `trial`
 )->Trial:                # With `error` if anything failed
-    """A trial that does not end the others: what a model raises is kept as text, and logged with its traceback
-
-    make: Function that gives the model to fit
-    train: Rows to learn from
-    test: Rows to judge by
-    shared = False: As for `trial`
-    Returns: With `error` if anything failed
-    """
+    "A trial that does not end the others: what a model raises is kept as text, and logged with its traceback"
     try: return self.trial(make(), train, test, shared)
     except Exception as e:
         logger.info('a model failed', exc_info=True)
@@ -1203,13 +877,7 @@ def trial_row(
     base:Trial,      # Of the model to take differences from
     metrics:list,    # Names, in the order of the columns
 )->dict:             # {(metric, 'value'): number, ...}
-    """One row of `compare`; NaN for a model that failed
-
-    trial: Of a model
-    base: Of the model to take differences from
-    metrics: Names, in the order of the columns
-    Returns: {(metric, 'value'): number, ...}
-    """
+    "One row of `compare`; NaN for a model that failed"
     count = trial.counts or {}
     of = lambda name: count.get(name, np.nan if trial.error else 0)
     names = 'value','low','high','diff','diff_low','diff_high'
@@ -1235,11 +903,7 @@ class Comparison(pd.DataFrame):
     def short(self,
         digits:int=3,    # After the point
     )->pd.DataFrame:     # Text
-        """Each figure with half of its interval, and the seconds to fit
-
-        digits = 3: After the point
-        Returns: Text
-        """
+        "Each figure with half of its interval, and the seconds to fit"
         half = (self._of('high') - self._of('low'))/2
         def text(v, h): return '-' if np.isnan(v) else f'{v:.{digits}f}' + ('' if np.isnan(h) else f' ±{h:.{digits}f}')
         columns = {m: [text(*o) for o in zip(v, half[m])] for m,v in self.value.items()}
@@ -1253,11 +917,7 @@ class Comparison(pd.DataFrame):
 def name_models(
     models,        # A model, a class, a function that makes one, a list of these, or a dict of them by name
 )->dict:           # By name, `Popular` first
-    """Models by name; `Popular` is added if it is missing; raises TypeError for what is no model
-
-    models: A model, a class, a function that makes one, a list of these, or a dict of them by name
-    Returns: By name, `Popular` first
-    """
+    "Models by name; `Popular` is added if it is missing; raises TypeError for what is no model"
     if not isinstance(models, dict):
         several = list(models) if isinstance(models, (list, tuple)) else [models]
         names = [getattr(getattr(m, 'func', m), '__name__', type(m).__name__) for m in several]
@@ -1273,20 +933,13 @@ def name_models(
     return models
 
 def is_recipe(model): # A model, or what makes one
-    """Is it a class or a function that makes a model?
-
-    model: A model, or what makes one
-    """
+    "Is it a class or a function that makes a model?"
     return isinstance(model, type) or not (is_table(model) or hasattr(model, 'fit'))
 
 def make_model(
     recipe,    # A class or a function without arguments
 ):             # A model
-    """A fresh model; raises TypeError for what is none
-
-    recipe: A class or a function without arguments
-    Returns: A model
-    """
+    "A fresh model; raises TypeError for what is none"
     model = recipe()
     if hasattr(model, 'fit') or is_table(model): return model
     raise TypeError(f'a {type(model).__name__} is no model: it has no fit')
@@ -1297,12 +950,7 @@ def comparison(
     base:str,           # Name of the model to take differences from
     metrics:list,       # Names, in the order of the columns
 )->Comparison:
-    """Trials as one table; warns of models that failed, and raises RuntimeError if all did
-
-    trials: {name: `Trial`}
-    base: Name of the model to take differences from
-    metrics: Names, in the order of the columns
-    """
+    "Trials as one table; warns of models that failed, and raises RuntimeError if all did"
     failed = {n: t.error for n,t in trials.items() if t.error}
     if len(failed) == len(trials): raise RuntimeError(f'all models failed, one with {next(iter(failed.values()))}')
     rows = {n: trial_row(t, trials[base], metrics) for n,t in trials.items()}
@@ -1333,22 +981,7 @@ def compare(
 
     A row for each model; columns (metric, value | low | high | diff | diff_low | diff_high),
     (users, scored | cold | unscored), (items, cold), (seconds, fit | recommend), and error if a model failed.
-    It is shown in short; `table.value` has the figures alone, `attrs['relevant']` what counted as liked.
-
-    models: A model, a class, a function that makes one, or several: a list, or a dict by name
-    train: Rows to learn from; models are fitted to them, tables of lists stay as they are
-    test: Rows to judge by
-    k = 10: Length of the lists
-    metrics = accuracy_metrics: Names; further 'rmse', 'mae', 'within_half' and those beyond accuracy
-    variant = None: Other variants, as for `ranking_metrics`
-    relevant = None: Rating from which a row of test counts as liked; None: `liked_threshold`, 4 of 1 to 5
-    exclude_seen = True: Leave out what the user has in train?
-    n_candidates = None: Rank what was liked among this many items drawn by chance; None: among all
-    features = None: Of items, for diversity: array by code or table by raw id; None: genres
-    baseline = None: Name of the model to take differences from; None: the first row
-    n_boot = 1000: Draws for the intervals
-    seed = 42: For the draws and for candidates
-    """
+    It is shown in short; `table.value` has the figures alone, `attrs['relevant']` what counted as liked."""
     metrics = check_metrics(metrics)
     judge = Judge(check_k(k), metrics, variant, relevant, exclude_seen, n_candidates, features, n_boot, seed)
     models = name_models(models)
@@ -1364,11 +997,7 @@ def check(self:Judge,
     train:Interactions,   # Rows to learn from
     test:Interactions,    # Rows to judge by
 ):
-    """Raise an error that no model is to blame for, before any is fitted
-
-    train: Rows to learn from
-    test: Rows to judge by
-    """
+    "Raise an error that no model is to blame for, before any is fitted"
     check_rows(train=train, test=test)
     past = Past.of(None, train)
     past.encode(test)
@@ -1380,13 +1009,7 @@ def cut_folds(
     n_folds:int=5,        # Number of parts, at least 2
     seed:int=42,          # For the order of the rows
 )->list:                  # (train, test) pairs
-    """Each of `n_folds` disjoint random parts of the rows as test, and the rest as train
-
-    inter: Rows to cut
-    n_folds = 5: Number of parts, at least 2
-    seed = 42: For the order of the rows
-    Returns: (train, test) pairs
-    """
+    "Each of `n_folds` disjoint random parts of the rows as test, and the rest as train"
     check_rows(inter=inter)
     check_count(2, n_folds=n_folds)
     check_count(seed=seed)
@@ -1399,10 +1022,7 @@ def cut_folds(
 def mean_trial(
     trials:list,     # Of one model, one for each fold
 )->Trial:
-    """The mean over folds; counts and seconds are added up, and the first error stands for all
-
-    trials: Of one model, one for each fold
-    """
+    "The mean over folds; counts and seconds are added up, and the first error stands for all"
     errors = [f'in fold {j}: {t.error}' for j,t in enumerate(trials, 1) if t.error]
     if errors: return Trial(error=errors[0])
     parts = []
@@ -1415,11 +1035,7 @@ def mean_trial(
 def fold_table(
     trials:dict,     # {name: [`Trial` of each fold]}
 )->pd.DataFrame:     # model, fold (1, 2, ..., 'mean'), metric, k, value, low, high, and counts
-    """Figures of each model on each fold, and their mean
-
-    trials: {name: [`Trial` of each fold]}
-    Returns: model, fold (1, 2, ..., 'mean'), metric, k, value, low, high, and counts
-    """
+    "Figures of each model on each fold, and their mean"
     tables = {(n, j): pd.concat([f.table(value, draws) for f,value,draws in t.parts])
               for n,ts in trials.items() for j,t in [*enumerate(ts, 1), ('mean', mean_trial(ts))] if t.parts}
     return pd.concat(tables, names=['model','fold']).reset_index(['model','fold']).reset_index(drop=True)
@@ -1441,24 +1057,7 @@ def cross_validate(
     n_boot:int=1000,           # Draws for the intervals
     seed:int=42,               # For cutting, for the draws and for candidates
 )->Comparison:                 # As from `compare`
-    """Means over folds, each judged with a fresh model
-
-    models: As for `compare`; a model is copied for each fold, and stays as it is
-    folds: (train, test) pairs, or Interactions to cut into `n_folds` disjoint parts
-    k = 10: Length of the lists
-    metrics = ('rmse', 'mae', *accuracy_metrics): Names, as for `compare`
-    variant = None: Other variants, as for `ranking_metrics`
-    relevant = None: Rating from which a row of test counts as liked; None: `liked_threshold`, 4 of 1 to 5
-    exclude_seen = True: Leave out what the user has in train?
-    n_candidates = None: Rank what was liked among this many items drawn by chance; None: among all
-    features = None: Of items, for diversity: array by code or table by raw id; None: genres
-    baseline = None: Name of the model to take differences from; None: the first row
-    n_folds = 5: For Interactions
-    by_fold = False: Figures on each fold instead: model, fold, metric, k, value, low, high, and counts
-    n_boot = 1000: Draws for the intervals
-    seed = 42: For cutting, for the draws and for candidates
-    Returns: As from `compare`
-    """
+    "Means over folds, each judged with a fresh model"
     metrics = check_metrics(metrics)
     judge = Judge(check_k(k), metrics, variant, relevant, exclude_seen, n_candidates, features, n_boot, seed)
     models = name_models(models)
@@ -1478,11 +1077,7 @@ def cross_validate(
 def check_folds(
     folds,           # (train, test) pairs
 )->list:             # (train, test) pairs
-    """Raise ValueError or TypeError unless these are folds, with users and items in common
-
-    folds: (train, test) pairs
-    Returns: (train, test) pairs
-    """
+    "Raise ValueError or TypeError unless these are folds, with users and items in common"
     if not np.iterable(folds) or isinstance(folds, (str, pd.DataFrame)):
         raise TypeError(f'folds is a {type(folds).__name__}: pass (train, test) pairs, or Interactions to cut')
     folds = list(folds)
@@ -1499,12 +1094,7 @@ def drawn_from(
     name:str,    # Of the setting
     values,      # A list of choices, a range (low, high) of numbers above 0, or an object with `rvs`
 ):               # Function of a random generator
-    """How to draw a setting; a range of whole numbers gives whole numbers; raises ValueError for what is neither
-
-    name: Of the setting
-    values: A list of choices, a range (low, high) of numbers above 0, or an object with `rvs`
-    Returns: Function of a random generator
-    """
+    "How to draw a setting; a range of whole numbers gives whole numbers; raises ValueError for what is neither"
     if hasattr(values, 'rvs'): return lambda rng: np.asarray(values.rvs(random_state=rng)).item()
     if isinstance(values, (str, dict)) or not np.iterable(values) or not len(list(values)):
         raise ValueError(f'{name}={values!r} is nothing to draw from: give a list of choices, or a range (low, high)')
@@ -1526,13 +1116,7 @@ def draw_settings(
     n:int,         # How many
     seed:int,      # For the draws
 )->list:           # Dicts, none twice; all of them where there are no more than n
-    """Settings drawn by chance
-
-    space: {name of a setting: what to draw from}
-    n: How many
-    seed: For the draws
-    Returns: Dicts, none twice; all of them where there are no more than n
-    """
+    "Settings drawn by chance"
     draws = {name: drawn_from(name, values) for name,values in space.items()}
     lists = [v if isinstance(v, list) else None for v in space.values()]
     if None not in lists and np.prod([float(len(v)) for v in lists]) <= n:
@@ -1549,12 +1133,7 @@ def check_space(
     make,          # Class or function that takes the settings
     space:dict,    # {name of a setting: what to draw from}
 )->dict:           # {name: its default}, or None where one has none
-    """Raise TypeError or ValueError for settings that `make` does not take; gives their defaults
-
-    make: Class or function that takes the settings
-    space: {name of a setting: what to draw from}
-    Returns: {name: its default}, or None where one has none
-    """
+    "Raise TypeError or ValueError for settings that `make` does not take; gives their defaults"
     if not callable(make): raise TypeError(f'make is a {type(make).__name__}: pass a class, or a function of settings')
     if not isinstance(space, dict) or not space:
         raise ValueError(f"space={space!r} must be a dict of settings, such as {{'k': (5, 200)}}")
@@ -1569,11 +1148,7 @@ def check_space(
 def read_metric(
     metric:str,    # Such as 'ndcg@10' or 'rmse'
 )->tuple:          # Name, and cut-off (10 where none is given)
-    """The parts of a metric that has a better end; raises ValueError for others
-
-    metric: Such as 'ndcg@10' or 'rmse'
-    Returns: Name, and cut-off (10 where none is given)
-    """
+    "The parts of a metric that has a better end; raises ValueError for others"
     if not isinstance(metric, str): raise ValueError(f"metric={metric!r} must be one name, such as 'ndcg@10' or 'rmse'")
     name,at,k = metric.partition('@')
     check_metrics(name, [m for m in (*rating_losses, *list_metrics) if m != 'popularity_lift'])
@@ -1586,13 +1161,7 @@ lower_is_better = 'rmse','mae','gini'
 # %% ../nbs/04_evaluate.ipynb #fd836d40
 @dataclass(repr=False)
 class Tuned:
-    """What a search has found
-
-    model: With the best settings, fitted to all of train
-    best: Those settings
-    table: A row for each trial, best first
-    metric: What was searched for
-    """
+    "What a search has found"
     model:object          # With the best settings, fitted to all of train
     best:dict             # Those settings
     table:pd.DataFrame    # A row for each trial, best first
@@ -1608,13 +1177,7 @@ def trial_table(
     settings:list,    # The settings of each
     name:str,         # Of the metric
 )->pd.DataFrame:      # value, low, high, diff (from the best), diff_low, diff_high, seconds, error
-    """Trials, best first; those without a figure come last; raises RuntimeError if there are only such
-
-    trials: `Trial`s of one figure each, the defaults first
-    settings: The settings of each
-    name: Of the metric
-    Returns: value, low, high, diff (from the best), diff_low, diff_high, seconds, error
-    """
+    "Trials, best first; those without a figure come last; raises RuntimeError if there are only such"
     value = np.array([t.parts[0][1][0] if t.parts else np.nan for t in trials])
     errors = [t.error or (f'no {name}: it predicts no ratings' if np.isnan(v) else '') for t,v in zip(trials, value)]
     if all(errors): raise RuntimeError(f'all {len(trials)} trials failed, the first with {errors[0]}')
@@ -1650,19 +1213,7 @@ def tune(
 
     The columns `diff`, `diff_low` and `diff_high` say by how much a trial is off the best, paired over users; the
     second row is the runner-up. A trial that fails is a row with its error. The value of the best is a little
-    flattered by the search: judge `model` on test.
-
-    make: Class or function that takes the settings as keywords and gives an unfitted model
-    train: Rows to learn from: a part is held out to judge by, and test is never asked for
-    space: {setting: [choices] or (low, high)}; a range is drawn on a log scale
-    metric = 'ndcg@10': What to search for: of lists, with a cut-off, or of predictions, such as 'rmse'
-    n_trials = 20: How many settings to draw, besides the defaults
-    seed = 42: For what is held out, for the draws of settings, and for the intervals
-    how = 'random': How to hold out, as for `Interactions.split`
-    held_out = 0.2: Share of train to judge by
-    relevant = None: Rating from which a held-out row counts as liked; None: `liked_threshold`
-    n_boot = 1000: Draws for the intervals
-    """
+    flattered by the search: judge `model` on test."""
     name,k = read_metric(metric)
     check_rows(train=train)
     check_count(1, n_trials=n_trials)

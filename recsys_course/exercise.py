@@ -277,19 +277,7 @@ def grade(
     n=20,        # How many cases to draw
     seed=42,     # Seed of the cases
 ):               # True if all cases are right, false if `fn` is still a blank
-    """Check a learner's function on hidden cases; raises `NotYet` naming a failed case, with advice
-
-    fn: The learner's function
-    oracle: A right function written another way
-    cases: Function of a `np.random.Generator` giving a tuple of arguments, or a list of such tuples
-    hints = None: Mistakes and advice, {function: text} or pairs: a wrong `fn`, or a predicate of `got`, `want`,
-        `args`
-    tol = 1e-06: Tolerance for numbers, absolute and relative
-    judge = None: For tasks with many right answers: `judge(answer, *args)` is true of a right one
-    n = 20: How many cases to draw
-    seed = 42: Seed of the cases
-    Returns: True if all cases are right, false if `fn` is still a blank
-    """
+    "Check a learner's function on hidden cases; raises `NotYet` naming a failed case, with advice"
     if not callable(fn):
         raise TypeError(f'expected a function, got {_short(fn)}: hand over the function itself, not its result')
     hints,done = _pairs(hints),_try_cases(fn, oracle, _draw(cases, n, seed), judge, tol)
@@ -348,13 +336,7 @@ def quiz(
     choices:dict,   # {choice: explanation} in the order shown; every choice is explained, the right one too
     right:str,      # Letter of the one right choice: 'a' for the first
 )->_Quiz:           # Displays itself; call it with a letter to answer, with nothing for radio buttons
-    """A multiple-choice question; raises ValueError unless exactly one choice is right and all are explained
-
-    question: What is asked; `code` in backticks
-    choices: {choice: explanation} in the order shown; every choice is explained, the right one too
-    right: Letter of the one right choice: 'a' for the first
-    Returns: Displays itself; call it with a letter to answer, with nothing for radio buttons
-    """
+    "A multiple-choice question; raises ValueError unless exactly one choice is right and all are explained"
     pairs = list(choices.items() if isinstance(choices, dict) else choices)
     letters = string.ascii_lowercase[:len(pairs)]
     _check_quiz(question, pairs, right, letters)
@@ -473,12 +455,7 @@ def blank(
     nb_path,     # A lesson, or a folder of lessons
     out_path,    # Where its copy goes; a folder if `nb_path` is one
 )->list:         # Paths written; a lesson without exercises gets no copy
-    """Write the learner's copy of lessons, solutions blanked; raises ValueError if markers do not pair
-
-    nb_path: A lesson, or a folder of lessons
-    out_path: Where its copy goes; a folder if `nb_path` is one
-    Returns: Paths written; a lesson without exercises gets no copy
-    """
+    "Write the learner's copy of lessons, solutions blanked; raises ValueError if markers do not pair"
     nb_path,out_path = Path(nb_path),Path(out_path)
     if nb_path.is_dir(): return [o for p in sorted(nb_path.glob('*.ipynb')) for o in blank(p, out_path/p.name)]
     if out_path.resolve() == nb_path.resolve():

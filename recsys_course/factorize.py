@@ -31,10 +31,7 @@ def dot_pairs(
     P, Q,   # Factors, float32, shapes (n_users, k) and (n_items, k)
     u, i,   # A row of P and a row of Q for each pair, int, shape (n,)
 ):          # float32, shape (n,)
-    """Dot products of the listed pairs of rows, and of no others
-
-    Returns: float32, shape (n,)
-    """
+    "Dot products of the listed pairs of rows, and of no others"
     res = np.zeros(len(u), np.float32)
     for n in range(len(u)):
         p = P[u[n]]
@@ -51,15 +48,7 @@ def random_factors(
     k,        # Number of factors
     spread,   # Their standard deviation
 ):            # float32, shape (n, k)
-    """Small random factors, and zeros for codes without a rating
-
-    rng: np.random.Generator
-    codes: The user or the item of each rating, int, shape (n_ratings,)
-    n: Number of codes
-    k: Number of factors
-    spread: Their standard deviation
-    Returns: float32, shape (n, k)
-    """
+    "Small random factors, and zeros for codes without a rating"
     factors = rng.standard_normal((n, k), dtype=np.float32)*np.float32(spread)
     factors[np.bincount(codes, minlength=n) == 0] = 0
     return factors
@@ -71,13 +60,7 @@ def sparse_gradient(
     reg_users,   # Penalty times number of ratings, shape (n_users, 1), or 0
     reg_items,   # Penalty times number of ratings, shape (n_items, 1), or 0
 ):               # Two arrays in the shapes of P and Q
-    """Gradients of half the penalised squared error
-
-    E: Errors of the seen cells, csr, shape (n_users, n_items)
-    reg_users: Penalty times number of ratings, shape (n_users, 1), or 0
-    reg_items: Penalty times number of ratings, shape (n_items, 1), or 0
-    Returns: Two arrays in the shapes of P and Q
-    """
+    "Gradients of half the penalised squared error"
     return reg_users*P - E@Q, reg_items*Q - E.T@P
 
 # %% ../nbs/11_factorize.ipynb #f2d5c42c
@@ -88,14 +71,7 @@ def adam_step(
     lr,      # Size of the step
     t,       # Number of the step, from 1
 ):
-    """One step of Adam, with decays .9 and .99
-
-    param: float32, changed in place
-    grad: Its gradient
-    state: Running means of the gradient and of its square, a pair of arrays, changed in place
-    lr: Size of the step
-    t: Number of the step, from 1
-    """
+    "One step of Adam, with decays .9 and .99"
     m,v = state
     m += np.float32(.1)*(grad - m)
     v += np.float32(.01)*(grad*grad - v)
@@ -122,11 +98,7 @@ class BiasedFactors(Recommender):
     def vector_scores(self,
         vectors:np.ndarray,   # Factors, then the bias, of each user, shape (n, n_factors+1)
     )->np.ndarray:            # float32, shape (n, n_items)
-        """Predictions of all items for user vectors, not clipped to the scale
-
-        vectors: Factors, then the bias, of each user, shape (n, n_factors+1)
-        Returns: float32, shape (n, n_items)
-        """
+        "Predictions of all items for user vectors, not clipped to the scale"
         v = np.asarray(vectors, np.float32)
         return v[:,:-1]@self.item_factors.T + v[:,-1:] + (self.item_bias + np.float32(self.mean))
 
@@ -134,23 +106,14 @@ class BiasedFactors(Recommender):
         u:np.ndarray,   # User codes, int, shape (n,)
         i:np.ndarray,   # Item codes, int, shape (n,)
     )->np.ndarray:      # Shape (n,), not clipped to the scale
-        """Mean, both biases and the dot product of the factors
-
-        u: User codes, int, shape (n,)
-        i: Item codes, int, shape (n,)
-        Returns: Shape (n,), not clipped to the scale
-        """
+        "Mean, both biases and the dot product of the factors"
         dots = dot_pairs(self.user_factors, self.item_factors, np.array(u), np.array(i))
         return self.mean + self.user_bias[u] + self.item_bias[i] + dots
 
     def similarity_rows(self,
         codes:np.ndarray,   # Item codes, int, shape (n,)
     )->np.ndarray:          # float32, shape (n, n_items)
-        """Cosine of the factors of some items with those of all
-
-        codes: Item codes, int, shape (n,)
-        Returns: float32, shape (n, n_items)
-        """
+        "Cosine of the factors of some items with those of all"
         return cosine_of_rows(self.item_factors, codes)
 
 # %% ../nbs/11_factorize.ipynb #6d29bfb0
@@ -159,20 +122,13 @@ STARS = 1.125     # Standard deviation of MovieLens's ratings from 1 to 5
 def is_flat(
     r,        # Ratings, float64, shape (n,)
 )->bool:
-    """Are all ratings equal, but for rounding?
-
-    r: Ratings, float64, shape (n,)
-    """
+    "Are all ratings equal, but for rounding?"
     return bool(np.ptp(r) <= 1e-12*np.abs(r).max())
 
 def unit_of(
     r,        # Ratings, float64, shape (n,)
 )->float:     # 1 for ratings that spread as stars from 1 to 5 do, and 1 if all are equal
-    """Standard deviation of ratings, measured by that of stars; raises ValueError if float32 cannot hold them
-
-    r: Ratings, float64, shape (n,)
-    Returns: 1 for ratings that spread as stars from 1 to 5 do, and 1 if all are equal
-    """
+    "Standard deviation of ratings, measured by that of stars; raises ValueError if float32 cannot hold them"
     if is_flat(r): return 1.
     largest = np.abs(r).max()
     spread = float((r/largest).std()*largest)
@@ -187,11 +143,7 @@ def mean_of_repeats(
     u, i,    # User and item codes, int, shape (n,)
     r,       # Ratings, float64, shape (n,)
 ):           # The three without repeated pairs, in the order in which pairs came first
-    """Each rated cell once, with the mean of its ratings
-
-    r: Ratings, float64, shape (n,)
-    Returns: The three without repeated pairs, in the order in which pairs came first
-    """
+    "Each rated cell once, with the mean of its ratings"
     pair = u.astype(np.int64)*(i.max(initial=0) + 1) + i
     _,first,cell,counts = np.unique(pair, return_index=True, return_inverse=True, return_counts=True)
     if len(first) == len(pair): return u, i, r
@@ -204,10 +156,7 @@ def mean_of_repeats(
 def fit(self:BiasedFactors,
     train:Interactions,   # Ratings to learn from; repeated pairs count as their mean
 ):                        # self
-    """Remember the ratings, their mean and `unit`; a subclass goes on from there. Raises ValueError for huge ratings
-
-    train: Ratings to learn from; repeated pairs count as their mean
-    """
+    "Remember the ratings, their mean and `unit`; a subclass goes on from there. Raises ValueError for huge ratings"
     Recommender.fit(self, train)
     u,i,r = self.cells(train)
     self.mean = float(r.mean())
@@ -226,11 +175,7 @@ def fit(self:BiasedFactors,
 def cells(self:BiasedFactors,
     train:Interactions,   # Ratings
 ):                        # User and item codes, int64, and ratings, float64, shape (n,), in the order of `train`
-    """The rated cells, each once
-
-    train: Ratings
-    Returns: User and item codes, int64, and ratings, float64, shape (n,), in the order of `train`
-    """
+    "The rated cells, each once"
     u,i,_ = train.codes()
     r = train.df.rating.to_numpy(float)
     return (u, i, r) if self.seen.nnz == len(r) else mean_of_repeats(u, i, r)
@@ -250,11 +195,7 @@ def penalties(self:BiasedFactors)->np.ndarray: # Shape (n_factors+1,)
 def regression(self:BiasedFactors,
     i:np.ndarray,   # Codes of rated items, int, shape (n,)
 )->tuple:           # X, shape (n, n_factors+1); A, square; c, shape (n_factors+1,)
-    """What a user vector follows from: it is inv(A) @ (X.T @ y + c), with y from `left_over`
-
-    i: Codes of rated items, int, shape (n,)
-    Returns: X, shape (n, n_factors+1); A, square; c, shape (n_factors+1,)
-    """
+    "What a user vector follows from: it is inv(A) @ (X.T @ y + c), with y from `left_over`"
     X = np.column_stack([self.item_factors[i], np.ones(len(i))]).astype(float)
     n = (1 - self.w0)*len(i) + self.w0*(len(self.items)-1) + self.damping
     A = (1 - self.w0)*X.T@X + np.diag(max(n, 1)*self.penalties)
@@ -267,12 +208,7 @@ def left_over(self:BiasedFactors,
     i:np.ndarray,   # Codes of rated items, int, shape (n,)
     r:np.ndarray,   # Their ratings, shape (n,)
 )->np.ndarray:      # float64, shape (n,)
-    """What the mean and the items' biases leave of ratings
-
-    i: Codes of rated items, int, shape (n,)
-    r: Their ratings, shape (n,)
-    Returns: float64, shape (n,)
-    """
+    "What the mean and the items' biases leave of ratings"
     return np.asarray(r, float) - self.mean - (1 - self.w0)*self.item_bias[i]
 
 @patch
@@ -280,12 +216,7 @@ def vector_of(self:BiasedFactors,
     i:np.ndarray,   # Codes of rated items, int, shape (n,), none twice
     r:np.ndarray,   # Their ratings, shape (n,)
 )->np.ndarray:      # Factors and bias, shape (n_factors+1,)
-    """The best user vector for some ratings, by one ridge regression
-
-    i: Codes of rated items, int, shape (n,), none twice
-    r: Their ratings, shape (n,)
-    Returns: Factors and bias, shape (n_factors+1,)
-    """
+    "The best user vector for some ratings, by one ridge regression"
     X,A,c = self.regression(i)
     return np.linalg.solve(A, X.T@self.left_over(i, r) + c)
 
@@ -294,11 +225,7 @@ def vector_of(self:BiasedFactors,
 def fold_in(self:BiasedFactors,
     history,     # {item: rating}, or a table with columns item and rating; a repeated item counts with its mean
 )->User:         # With a vector of factors and bias, shape (n_factors+1,)
-    """Somebody new, by one ridge regression on the items they rated; raises KeyError for unknown items
-
-    history: {item: rating}, or a table with columns item and rating; a repeated item counts with its mean
-    Returns: With a vector of factors and bias, shape (n_factors+1,)
-    """
+    "Somebody new, by one ridge regression on the items they rated; raises KeyError for unknown items"
     i,r = self.encode_history(history)
     _,i,r = mean_of_repeats(np.zeros_like(i), i, r)
     return User(history, vector=self.vector_of(i, r), seen=i)
@@ -308,12 +235,7 @@ def scores_of(self:BiasedFactors,
     query:Query,         # People, from `query`
     items:np.ndarray,    # Item codes, int64, shape (len(query), m)
 )->np.ndarray:           # float32, shape (len(query), m)
-    """Scores of the listed items for each person; no other scores are computed
-
-    query: People, from `query`
-    items: Item codes, int64, shape (len(query), m)
-    Returns: float32, shape (len(query), m)
-    """
+    "Scores of the listed items for each person; no other scores are computed"
     v = self.user_vectors(query.codes)
     if query.vectors is not None: v[query.codes == 0] = query.vectors[query.codes == 0]
     rows = np.repeat(np.arange(len(v)), items.shape[1])
@@ -330,14 +252,7 @@ def group_ratings(
     r,     # Ratings, shape (n,)
     n,     # Number of row codes
 ):         # `GroupedRatings`; starts has shape (n+1,)
-    """Ratings row by row, in their old order within a row
-
-    row: Row codes, int, shape (n,)
-    col: Column codes, int, shape (n,)
-    r: Ratings, shape (n,)
-    n: Number of row codes
-    Returns: `GroupedRatings`; starts has shape (n+1,)
-    """
+    "Ratings row by row, in their old order within a row"
     order = np.argsort(row, kind='stable')
     starts = np.r_[0, np.cumsum(np.bincount(row, minlength=n))]
     return GroupedRatings(row[order], col[order], r[order], starts)
@@ -391,15 +306,7 @@ def _finish(self:BiasedFactors, u, i, *settings):
 
 # %% ../nbs/11_factorize.ipynb #682f473e
 class FullBatchMF(BiasedFactors):
-    """Mean and factors, learned by gradient descent on all ratings at once
-
-    n_factors = 20: Factors per user and item
-    n_epochs = 100: Steps of gradient descent, each over all ratings
-    lr = 0.02: Size of a step (Adam)
-    reg = 0.14: Penalty of the factors per rating
-    init = 0.1: Spread of the random factors at the start
-    seed = 42: Makes the start
-    """
+    "Mean and factors, learned by gradient descent on all ratings at once"
     reg_bias = 1e9     # no biases
     def __init__(self,
         n_factors:int=20,     # Factors per user and item
@@ -419,11 +326,7 @@ class FullBatchMF(BiasedFactors):
     def fit(self,
         train:Interactions,   # Ratings to learn from
     ):                        # self; `losses` holds the RMSE in train before each step
-        """Descend from random factors; raises FloatingPointError if the settings are unstable
-
-        train: Ratings to learn from
-        Returns: self; `losses` holds the RMSE in train before each step
-        """
+        "Descend from random factors; raises FloatingPointError if the settings are unstable"
         super().fit(train)
         u,i,r = self.cells(train)
         self._start(np.random.default_rng(int(self.seed)), u, i, r)
@@ -454,11 +357,7 @@ def sgd_epoch(
     lr, reg,                       # Step and penalty of the factors, float32
     lr_bias, reg_bias,             # Step and penalty of the biases, float32
 ):                                 # Sum of squared errors, each measured before its step
-    """Walk once over ratings, one step of SGD for each
-
-    r: Ratings minus their mean, float32, shape (n,)
-    Returns: Sum of squared errors, each measured before its step
-    """
+    "Walk once over ratings, one step of SGD for each"
     one = np.float32(1)
     keep = one - lr*reg
     keep_bias = one - lr_bias*reg_bias
@@ -484,14 +383,7 @@ def walk_order(
     k,              # Number of factors
     cache=2**20,    # Bytes that a core keeps close
 ):                  # Permutation of the rows, shape (n,)
-    """Random order; in a large table by blocks of users whose factors fit the cache
-
-    rng: np.random.Generator
-    u: User codes, int, shape (n,)
-    k: Number of factors
-    cache = 2 ** 20: Bytes that a core keeps close
-    Returns: Permutation of the rows, shape (n,)
-    """
+    "Random order; in a large table by blocks of users whose factors fit the cache"
     rows = rng.permutation(len(u))
     size = max(1, cache//(4*k))
     if u.max() < size: return rows
@@ -503,12 +395,7 @@ def even_groups(
     codes,   # int, shape (n,)
     n,       # Number of groups
 ):           # uint16, shape (n,)
-    """The group of each code, in ranges of codes with about equally many rows
-
-    codes: int, shape (n,)
-    n: Number of groups
-    Returns: uint16, shape (n,)
-    """
+    "The group of each code, in ranges of codes with about equally many rows"
     upto = np.cumsum(np.bincount(codes))
     return ((upto - 1)*n//len(codes)).clip(0).astype(np.uint16)[codes]
 
@@ -516,11 +403,7 @@ def disjoint_blocks(
     u, i,   # User and item codes, int, shape (n,)
     n,      # Number of threads, at most 256
 ):          # Order of the rows, shape (n,), and n**2 + 1 places: block b is order[ends[b]:ends[b+1]]
-    """Rows by round and, within a round, by thread; no two threads of a round share a user or an item
-
-    n: Number of threads, at most 256
-    Returns: Order of the rows, shape (n,), and n**2 + 1 places: block b is order[ends[b]:ends[b+1]]
-    """
+    "Rows by round and, within a round, by thread; no two threads of a round share a user or an item"
     if n == 1: return slice(None), np.array([0,len(u)])
     s,t = even_groups(i, n),even_groups(u, n)
     block = (s + n - t) % n*n + t
@@ -533,14 +416,7 @@ def block_epoch(
     tables,   # Factors and biases, changed in place
     rates,    # Steps and penalties
 ):            # Sum of squared errors
-    """One epoch of SGD, the blocks of a round side by side
-
-    data: Codes and centred ratings as `sgd_epoch` takes them, in the order of `disjoint_blocks`
-    ends: Places from `disjoint_blocks`
-    tables: Factors and biases, changed in place
-    rates: Steps and penalties
-    Returns: Sum of squared errors
-    """
+    "One epoch of SGD, the blocks of a round side by side"
     n = math.isqrt(len(ends) - 1)
     total = 0.
     for first in range(0, n*n, n):
@@ -550,21 +426,7 @@ def block_epoch(
 
 # %% ../nbs/11_factorize.ipynb #bc61c940
 class BiasedMF(BiasedFactors):
-    """Mean, biases and factors, learned one rating at a time
-
-    n_factors = 64: Factors per user and item
-    n_epochs = 16: Walks over the ratings
-    lr = 0.06: Step of the factors in the first epoch
-    reg = None: Penalty of the factors per rating; None: .09, less where users and items have many
-    lr_bias = None: Step of the biases in the first epoch; None: .01, more where they have few
-    reg_bias = 0.02: Penalty of the biases per rating
-    lr_final = 0.1: Share of the steps left in the last epoch; they fall linearly
-    init = 0.02: Spread of the random factors at the start
-    holdout = 0.0: Share of train to stop early by; 0: all epochs on all of train
-    patience = 2: Epochs to wait for a better error on that share
-    n_threads = 1: Faster on large data; another number walks in another order. None: one per core
-    seed = 42: Makes the start and the order of the ratings
-    """
+    "Mean, biases and factors, learned one rating at a time"
     damping = 40.     # For newcomers and `update`: few ratings move nobody far
 
     def __init__(self,
@@ -605,11 +467,7 @@ def used(self:BiasedMF)->dict: # {'reg', 'reg_bias', 'lr_bias': number}
 def fit(self:BiasedMF,
     train:Interactions,   # Ratings to learn from; repeated pairs count as their mean
 ):                        # self; `losses` and `held_losses` hold each epoch's RMSE, in train and on the held-out share
-    """Learn from random factors on; raises FloatingPointError if the settings are unstable
-
-    train: Ratings to learn from; repeated pairs count as their mean
-    Returns: self; `losses` and `held_losses` hold each epoch's RMSE, in train and on the held-out share
-    """
+    "Learn from random factors on; raises FloatingPointError if the settings are unstable"
     BiasedFactors.fit(self, train)
     u,i,r = self.cells(train)
     rng = np.random.default_rng(int(self.seed))
@@ -674,13 +532,7 @@ def partial_fit(self:BiasedMF,
     n_epochs:int=5,         # Walks over them
     lr_share:float=.5,      # Share of the first epoch's steps to begin with
 ):                          # self; unchanged if an error is raised
-    """Learn from new ratings only; raises KeyError for unknown ids, FloatingPointError if the settings are unstable
-
-    new: New ratings of known users and items, in any vocabulary
-    n_epochs = 5: Walks over them
-    lr_share = 0.5: Share of the first epoch's steps to begin with
-    Returns: self; unchanged if an error is raised
-    """
+    "Learn from new ratings only; raises KeyError for unknown ids, FloatingPointError if the settings are unstable"
     check_given(n_epochs=n_epochs, lr_share=lr_share)
     check_whole(n_epochs=n_epochs)
     check_positive(lr_share=lr_share)
@@ -699,11 +551,7 @@ def partial_fit(self:BiasedMF,
 def update(self:BiasedFactors,
     new:Interactions,   # New ratings of known users and items, in any vocabulary
 ):                      # self; items and other users stay as they are
-    """Solve for the vectors of users with new ratings; raises KeyError for unknown ids, ValueError off the scale
-
-    new: New ratings of known users and items, in any vocabulary
-    Returns: self; items and other users stay as they are
-    """
+    "Solve for the vectors of users with new ratings; raises KeyError for unknown ids, ValueError off the scale"
     res = copy(self)
     users = np.unique(res._take_in(new)[0])
     rows = [res.ratings[a] for a in users]
@@ -727,16 +575,7 @@ def solve_rows(
     damping,      # Ratings by which the penalty is raised, float32
     W,            # float32, shape (n_rows, d), where the solutions go
 ):
-    """One ridge regression for each row, in which an empty cell counts with weight w0
-
-    rows: Which rows to solve for, int, shape (m,)
-    y: What is to be explained in each of these cells, float32
-    X: Inputs of each column, float32, shape (n, d); row 0, the unknown, is zero
-    w0: Weight of an empty cell, float32
-    reg: Penalty of each weight per rating, float32, shape (d,)
-    damping: Ratings by which the penalty is raised, float32
-    W: float32, shape (n_rows, d), where the solutions go
-    """
+    "One ridge regression for each row, in which an empty cell counts with weight w0"
     d = X.shape[1]
     w1 = np.float32(1) - w0
     A = np.empty((d, d), np.float32)
@@ -759,18 +598,7 @@ def solve_rows(
 
 # %% ../nbs/11_factorize.ipynb #c7713db8
 class ALS(BiasedFactors):
-    """Mean, biases and factors, by solving for all items exactly, then for all users, in turn
-
-    n_factors = 20: Factors per user and item
-    n_epochs = 10: Times to solve for the items and then for the users
-    reg = 0.06: Penalty of the factors per rating
-    reg_bias = 0.03: Penalty of the biases per rating
-    w0 = 0.0: Weight of a cell without a rating, whose target is 0; 0: only ratings count
-    init = 0.1: Spread of the random factors at the start
-    n_threads = 1: Threads that share the regressions; None: one per core
-    seed = 42: Makes the start
-    damping = 100.0: Ratings by which penalties are raised: a pull to 0 that only many ratings overcome
-    """
+    "Mean, biases and factors, by solving for all items exactly, then for all users, in turn"
     def __init__(self,
         n_factors:int=20,      # Factors per user and item
         n_epochs:int=10,       # Times to solve for the items and then for the users
@@ -800,13 +628,7 @@ def half_step(self:ALS,
     factors:np.ndarray,       # Of the other side, float32, shape (m, n_factors)
     bias:np.ndarray,          # Of the other side, float32, shape (m,)
 )->tuple:                     # Factors, shape (n, n_factors), and biases, shape (n,), float32; row 0 is zero
-    """The best factors and biases of one side, given those of the other
-
-    ratings: Less the mean; rows are the side to solve for
-    factors: Of the other side, float32, shape (m, n_factors)
-    bias: Of the other side, float32, shape (m,)
-    Returns: Factors, shape (n, n_factors), and biases, shape (n,), float32; row 0 is zero
-    """
+    "The best factors and biases of one side, given those of the other"
     X = np.column_stack([factors, np.ones(len(factors), np.float32)])
     X[0] = 0
     W = np.zeros((len(ratings.starts)-1, X.shape[1]), np.float32)
@@ -826,10 +648,7 @@ def half_step(self:ALS,
 def squared_sum(
     A, B,   # Shapes (n, d) and (m, d)
 ):          # float
-    """Sum of the squared entries of A@B.T, which is never made
-
-    Returns: float
-    """
+    "Sum of the squared entries of A@B.T, which is never made"
     return ((A.T@A)*(B.T@B)).sum()
 
 @patch
@@ -837,11 +656,7 @@ def penalised_loss(self:ALS,
     by_user:GroupedRatings,   # Ratings of train less the mean, rows are users
     by_item:GroupedRatings,   # The same ratings, rows are items
 )->float:
-    """Squared error of all weighted cells and the penalty, divided by the number of ratings
-
-    by_user: Ratings of train less the mean, rows are users
-    by_item: The same ratings, rows are items
-    """
+    "Squared error of all weighted cells and the penalty, divided by the number of ratings"
     p = self.predict_codes(by_user.row, by_user.col).astype(float) - self.mean
     total = np.square(by_user.r - p).sum()
     for ratings,factors,bias,others in ((by_user, self.user_factors, self.user_bias, self.items),
@@ -869,11 +684,7 @@ def _note_loss(self:ALS, epochs, by_user, by_item):
 def fit(self:ALS,
     train:Interactions,   # Ratings to learn from; repeated pairs count as their mean
 ):                        # self; `losses` holds the penalised loss after each half-step
-    """Alternate between items and users; raises FloatingPointError if a regression has no clear answer
-
-    train: Ratings to learn from; repeated pairs count as their mean
-    Returns: self; `losses` holds the penalised loss after each half-step
-    """
+    "Alternate between items and users; raises FloatingPointError if a regression has no clear answer"
     BiasedFactors.fit(self, train)
     u,i,r = self.cells(train)
     self._start(np.random.default_rng(int(self.seed)), u, i, r)
@@ -913,14 +724,7 @@ def because(self:BiasedFactors,
 )->pd.DataFrame:          # Columns item, (title,) rating, share; `attrs` holds score, base (for anybody) and rest
     """The rated items that move a score most; base, shares and rest add up to the score of the folded-in history.
 
-    For `ALS` this is the score that `recommend` gives. Raises KeyError for unknown ids.
-
-    user: Raw user id, or a `User` with a history
-    item: Raw id of the item to explain
-    n = 3: How many reasons, at most; None: the whole history
-    titles = False: Add a column of titles?
-    Returns: Columns item, (title,) rating, share; `attrs` holds score, base (for anybody) and rest
-    """
+    For `ALS` this is the score that `recommend` gives. Raises KeyError for unknown ids."""
     i,r = self._met(user)
     code = self.items.encode(item)
     if len(code) != 1: raise ValueError(f'one item at a time, not {len(code)}')

@@ -270,14 +270,7 @@ def hash_bucket(
     seed:int=0,               # Another seed, another hash; 0 to 2**32-1; no effect on modulo
     method:str='murmur',      # 'murmur': `mmh3.hash(str(id), seed) % n_buckets`; 'modulo': `id % n_buckets`
 ):                            # Buckets, int64 in [0, n_buckets), in the shape of `ids`; for a tensor one on its device
-    """The bucket of each id; raises TypeError for half numbers, missing or other ids, ValueError for bad settings
-
-    ids: Raw ids, one or many: whole numbers or text, in an array, list, tensor, Series or column
-    n_buckets: Number of buckets, at least 1
-    seed = 0: Another seed, another hash; 0 to 2**32-1; no effect on modulo
-    method = 'murmur': 'murmur': `mmh3.hash(str(id), seed) % n_buckets`; 'modulo': `id % n_buckets`
-    Returns: Buckets, int64 in [0, n_buckets), in the shape of `ids`; for a tensor one on its device
-    """
+    "The bucket of each id; raises TypeError for half numbers, missing or other ids, ValueError for bad settings"
     n,seed = _check_hash(n_buckets, seed, method)
     if isinstance(ids, torch.Tensor): return _tensor_buckets(ids, n, [seed], method)[...,0]
     return _array_buckets(ids, n, seed, method)
@@ -344,15 +337,7 @@ def _new_table(n, dim):
 _combine = dict(mean=lambda e: e.mean(-2), sum=lambda e: e.sum(-2), concat=lambda e: e.flatten(-2))
 
 class HashedEmbedding(Network):
-    """A vector for any id, from a table of `n_buckets` rows: the hashes of an id say which rows are its own
-
-    n_buckets: Rows of the table
-    dim: Numbers in a row
-    n_hashes = 1: Rows for each id; all come from the one table
-    combine = 'mean': What makes one vector of them: 'mean', 'sum', or 'concat' (n_hashes*dim numbers)
-    seed = 0: Of the first hash; the others follow
-    sparse = False: Gradient as a sparse tensor of the rows in use? For optimisers that take it
-    """
+    "A vector for any id, from a table of `n_buckets` rows: the hashes of an id say which rows are its own"
     def __init__(self,
         n_buckets:int,         # Rows of the table
         dim:int,               # Numbers in a row
@@ -374,31 +359,19 @@ class HashedEmbedding(Network):
     def buckets(self,
         ids,                # Raw ids as for `hash_bucket`, any shape
     )->torch.Tensor:        # int64, shape (*ids.shape, n_hashes), on the device of a tensor
-        """The rows that belong to each id
-
-        ids: Raw ids as for `hash_bucket`, any shape
-        Returns: int64, shape (*ids.shape, n_hashes), on the device of a tensor
-        """
+        "The rows that belong to each id"
         return _tensor_buckets(ids, self.n_buckets, self.seeds)
 
     def rows(self,
         buckets:torch.Tensor,   # From `buckets`
     )->torch.Tensor:            # float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        """One vector made of the rows in the given buckets
-
-        buckets: From `buckets`
-        Returns: float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        """
+        "One vector made of the rows in the given buckets"
         return _combine[self.combine](F.embedding(buckets.to(self.weight.device), self.weight, sparse=self.sparse))
 
     def forward(self,
         ids,                # Raw ids as for `hash_bucket`, any shape
     )->torch.Tensor:        # float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        """Vectors of raw ids
-
-        ids: Raw ids as for `hash_bucket`, any shape
-        Returns: float32, shape (*ids.shape, dim), or n_hashes*dim for 'concat'
-        """
+        "Vectors of raw ids"
         return self.rows(self.buckets(ids))
 
     def extra_repr(self):
@@ -419,12 +392,7 @@ def _as_codes(ids):
     return codes.to(ids.device) if isinstance(ids, torch.Tensor) else codes
 
 class QREmbedding(Network):
-    """Quotient-remainder embedding (Shi et al. 2020): other vectors for each of `n_ids` ids, from far fewer rows
-
-    n_ids: Ids are whole numbers from 0 to n_ids-1, such as codes
-    n_buckets: Rows of the table of remainders
-    dim: Numbers in a row
-    """
+    "Quotient-remainder embedding (Shi et al. 2020): other vectors for each of `n_ids` ids, from far fewer rows"
     def __init__(self,
         n_ids:int,        # Ids are whole numbers from 0 to n_ids-1, such as codes
         n_buckets:int,    # Rows of the table of remainders
@@ -439,11 +407,7 @@ class QREmbedding(Network):
     def buckets(self,
         ids,                # Whole numbers in [0, n_ids), any shape, in a tensor, array, list or column
     )->torch.Tensor:        # int64, shape (*ids.shape, 2), on the device of a tensor
-        """Quotient and remainder of each id; raises IndexError for an id that is out of range, TypeError for text
-
-        ids: Whole numbers in [0, n_ids), any shape, in a tensor, array, list or column
-        Returns: int64, shape (*ids.shape, 2), on the device of a tensor
-        """
+        "Quotient and remainder of each id; raises IndexError for an id that is out of range, TypeError for text"
         ids = _as_codes(ids)
         out = (ids < 0) | (ids >= self.n_ids)
         if not ids.is_meta and out.any():
@@ -454,22 +418,14 @@ class QREmbedding(Network):
     def rows(self,
         buckets:torch.Tensor,   # From `buckets`
     )->torch.Tensor:            # float32, shape (*ids.shape, dim)
-        """Product of the quotient's row and the remainder's row
-
-        buckets: From `buckets`
-        Returns: float32, shape (*ids.shape, dim)
-        """
+        "Product of the quotient's row and the remainder's row"
         buckets = buckets.to(self.weight.device)
         return F.embedding(buckets[...,0], self.quotients)*F.embedding(buckets[...,1], self.weight)
 
     def forward(self,
         ids,                # Whole numbers in [0, n_ids), any shape
     )->torch.Tensor:        # float32, shape (*ids.shape, dim)
-        """Vectors of ids
-
-        ids: Whole numbers in [0, n_ids), any shape
-        Returns: float32, shape (*ids.shape, dim)
-        """
+        "Vectors of ids"
         return self.rows(self.buckets(ids))
 
     def extra_repr(self):
@@ -489,17 +445,7 @@ def _two_columns(pairs):
     return pairs[:,0],pairs[:,1]
 
 class HashedDotProduct(Network):
-    """Dot product with biases, as `DotProductBias`, for raw ids and tables of a chosen size
-
-    user_buckets: Rows of the user tables
-    item_buckets: Rows of the item tables
-    n_factors = 50: Numbers in a row, beside the bias
-    y_range = (0.5, 5.5): (low, high) of predictions; None: no limits
-    n_hashes = 1: Rows for each id
-    combine = 'mean': What makes one vector of them: 'mean', 'sum' or 'concat'
-    seed = 0: Of the first hash
-    embedding = None: Function (n_buckets, dim) -> embedding; None: `HashedEmbedding`
-    """
+    "Dot product with biases, as `DotProductBias`, for raw ids and tables of a chosen size"
     def __init__(self,
         user_buckets:int,          # Rows of the user tables
         item_buckets:int,          # Rows of the item tables
@@ -530,11 +476,7 @@ class HashedDotProduct(Network):
     def forward(self,
         x,                # Raw ids, shape (n, 2): users in column 0, items in column 1; tensor, table or list of pairs
     )->torch.Tensor:      # Predictions, float32, shape (n,)
-        """Predicted ratings of user-item pairs
-
-        x: Raw ids, shape (n, 2): users in column 0, items in column 1; tensor, table or list of pairs
-        Returns: Predictions, float32, shape (n,)
-        """
+        "Predicted ratings of user-item pairs"
         users,items = _two_columns(x)
         u,i = self.u_weight.buckets(users),self.i_weight.buckets(items)
         dots = (self.u_weight.rows(u)*self.i_weight.rows(i)).sum(1)

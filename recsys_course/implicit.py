@@ -27,10 +27,7 @@ from .recommender import Linear, PoorModelWarning, Recommender, User, item_neigh
 def check_weights(
     w,   # Weights of pairs
 ):
-    """Raise ValueError unless all weights are above 0
-
-    w: Weights of pairs
-    """
+    "Raise ValueError unless all weights are above 0"
     w = np.asarray(w)
     bad = ~(w > 0)
     if not bad.any(): return
@@ -47,14 +44,7 @@ def to_implicit(
     weight:str='ones',      # 'ones', 'count' (events of the pair), 'sum' (of their ratings), or 'log': log(1 + sum/eps)
     eps:float=1.,           # Unit of the sum for 'log'
 )->Interactions:            # One row per pair, its latest; the weight stands in `rating`; the same vocabularies
-    """Who said yes to what, and how loudly; raises ValueError if nothing is left or a weight is not above 0
-
-    inter: Events, repeated or not
-    threshold = None: Keep rows rated at least this; None: all
-    weight = 'ones': 'ones', 'count' (events of the pair), 'sum' (of their ratings), or 'log': log(1 + sum/eps)
-    eps = 1.0: Unit of the sum for 'log'
-    Returns: One row per pair, its latest; the weight stands in `rating`; the same vocabularies
-    """
+    "Who said yes to what, and how loudly; raises ValueError if nothing is left or a weight is not above 0"
     check_choice(_strengths, weight=weight)
     check_positive(eps=eps)
     u,i,r = inter.codes()
@@ -83,28 +73,19 @@ class FactorModel(Recommender):
         return Linear(self.item_factors, bias, None)
 
     def vector_scores(self, vectors): # float32, shape (n, n_factors)
-        """Dot products with all items, plus their biases
-
-        vectors: float32, shape (n, n_factors)
-        """
+        "Dot products with all items, plus their biases"
         scores = np.asarray(vectors, np.float32)@self.item_factors.T
         if hasattr(self, 'item_bias'): scores += self.item_bias
         return scores
 
     def similarity_rows(self, codes): # Item codes, shape (n,)
-        """Cosine of item factors
-
-        codes: Item codes, shape (n,)
-        """
+        "Cosine of item factors"
         return cosine_of_rows(self.item_factors, codes)
 
     def check_factors(self,
         advice:str,   # What to do about it
     ):                # self
-        """Itself; raises FloatingPointError if a factor is no number, warns if all have vanished
-
-        advice: What to do about it
-        """
+        "Itself; raises FloatingPointError if a factor is no number, warns if all have vanished"
         name = type(self).__name__
         if not (np.isfinite(self.user_factors).all() and np.isfinite(self.item_factors).all()):
             raise FloatingPointError(f'{name} became unstable: its factors are no numbers any more. {advice}')
@@ -119,12 +100,7 @@ def scores_of(self:FactorModel,
     query,               # From `query`
     items:np.ndarray,    # Item codes, int64, shape (len(query), m)
 )->np.ndarray:           # float32, shape (len(query), m)
-    """Scores of some items for each person, without those of the others
-
-    query: From `query`
-    items: Item codes, int64, shape (len(query), m)
-    Returns: float32, shape (len(query), m)
-    """
+    "Scores of some items for each person, without those of the others"
     vectors = self.user_vectors(query.codes)
     if query.vectors is not None: vectors = np.where((query.codes > 0)[:,None], vectors, query.vectors)
     scores = np.empty(items.shape, np.float32)
@@ -136,11 +112,7 @@ def scores_of(self:FactorModel,
 def weight_matrix(
     train:Interactions,   # Ratings are weights
 )->sp.csr_matrix:         # float32, users x items, sorted columns, no cell twice
-    """Weights of pairs; raises ValueError unless all are above 0
-
-    train: Ratings are weights
-    Returns: float32, users x items, sorted columns, no cell twice
-    """
+    "Weights of pairs; raises ValueError unless all are above 0"
     check_weights(train.codes()[2])
     C = train.csr()
     C.sum_duplicates()
@@ -152,25 +124,14 @@ def random_factors(
     rng:np.random.Generator,    # Where they come from
     spread:float=.1,            # Standard deviation
 )->np.ndarray:                  # float32, shape (n, n_factors)
-    """Random factors, zero for users and items without events
-
-    counts: Events of each user or item, shape (n,)
-    n_factors: Numbers per row
-    rng: Where they come from
-    spread = 0.1: Standard deviation
-    Returns: float32, shape (n, n_factors)
-    """
+    "Random factors, zero for users and items without events"
     return (rng.normal(0, spread, (len(counts), n_factors))*(counts > 0)[:,None]).astype(np.float32)
 
 # %% ../nbs/20_implicit.ipynb #271ac46c
 def usual_events(
     C:sp.csr_matrix,   # Who has what
 )->tuple:              # Events per row (geometric mean of users' and items'), and cells per event
-    """How much a log knows, users and items without events left out
-
-    C: Who has what
-    Returns: Events per row (geometric mean of users' and items'), and cells per event
-    """
+    "How much a log knows, users and items without events left out"
     n_users = (np.diff(C.indptr) > 0).sum()
     n_items = (np.bincount(C.indices, minlength=1) > 0).sum()
     return C.nnz/np.sqrt(n_users*n_items), n_users*n_items/C.nnz
@@ -178,25 +139,12 @@ def usual_events(
 def usual_epochs(
     C:sp.csr_matrix,   # Who has what
 )->int:                # From 30 to 300
-    """Epochs after which a row of factors has been touched some 3,000 times
-
-    C: Who has what
-    Returns: From 30 to 300
-    """
+    "Epochs after which a row of factors has been touched some 3,000 times"
     return int(np.clip(3000/usual_events(C)[0], 30, 300))
 
 # %% ../nbs/20_implicit.ipynb #a729184e
 class BPR(FactorModel):
-    """Factors and item biases that put what a user has above the rest; a weight says how often a pair is drawn
-
-    n_factors = 64: Factors per user and item
-    n_epochs = None: Times as many triples as train has pairs; None: more where rows are short
-    lr = 0.2: First step size; falls in a line to 0
-    reg = 0.025: Regularisation of all that a triple touches
-    how = 'uniform': Negatives: 'uniform' or 'popularity'
-    n_threads = 1: Another number draws other triples, so it is part of the model; None: one per core
-    seed = 42: For the start and the triples
-    """
+    "Factors and item biases that put what a user has above the rest; a weight says how often a pair is drawn"
     def __init__(self,
         n_factors:int=64,     # Factors per user and item
         n_epochs:int=None,    # Times as many triples as train has pairs; None: more where rows are short
@@ -214,10 +162,7 @@ class BPR(FactorModel):
         self.how,self.n_threads,self.seed = how,n_threads,seed
 
     def fit(self, train): # Interactions to learn from; ratings are weights, above 0
-        """Descend on random triples; raises FloatingPointError if the settings are unstable
-
-        train: Interactions to learn from; ratings are weights, above 0
-        """
+        "Descend on random triples; raises FloatingPointError if the settings are unstable"
         super().fit(train)
         C,rng = weight_matrix(train),np.random.default_rng(self.seed)
         self.user_factors = random_factors(np.diff(C.indptr), self.n_factors, rng)
@@ -241,10 +186,7 @@ def bpr_step(
     u, i, j,    # Codes of a user, an item the user has, and one the user has not
     lr, reg,    # Step size and regularisation, float32
 ):
-    """One step down the loss of a triple
-
-    d: Room for n_factors numbers
-    """
+    "One step down the loss of a triple"
     s = b[i] - b[j]
     for k in range(len(d)):
         d[k] = V[i,k] - V[j,k]
@@ -313,10 +255,7 @@ def _bpr_steps(U, V, b, users, items, total, pool, words, shift, indptr, indices
 
 # %% ../nbs/20_implicit.ipynb #6ca02810
 class TripleLog:
-    """A log to draw triples from, with its Bloom filter
-
-    C: From `weight_matrix`
-    """
+    "A log to draw triples from, with its Bloom filter"
     def __init__(self,
         C:sp.csr_matrix,   # From `weight_matrix`
     ):
@@ -345,15 +284,7 @@ def solve_logistic(
     reg:float,           # Penalty
     n_steps:int=8,       # Newton steps
 )->np.ndarray:           # Shape (d,)
-    """The x that minimises w . log(1 + exp(-(D x + bias))) + reg/2 |x|^2, from 0 by Newton's method
-
-    D: Inputs, shape (n, d)
-    bias: What is added to D x, shape (n,)
-    w: Weights, shape (n,)
-    reg: Penalty
-    n_steps = 8: Newton steps
-    Returns: Shape (d,)
-    """
+    "The x that minimises w . log(1 + exp(-(D x + bias))) + reg/2 |x|^2, from 0 by Newton's method"
     x = np.zeros(D.shape[1])
     for _ in range(n_steps):
         g = 1/(1 + np.exp(D@x + bias))
@@ -367,12 +298,7 @@ def weigh_history(
     model:Recommender,   # Fitted
     history,             # {item: weight}, a table with columns item (and rating), or items
 )->tuple:                # Item codes, sorted and distinct, int64, and summed weights, float32, both shape (n,)
-    """What a newcomer has; raises ValueError for an empty history or weights that are not above 0
-
-    model: Fitted
-    history: {item: weight}, a table with columns item (and rating), or items
-    Returns: Item codes, sorted and distinct, int64, and summed weights, float32, both shape (n,)
-    """
+    "What a newcomer has; raises ValueError for an empty history or weights that are not above 0"
     i,w = model.encode_history(history, weights=True)
     if not len(i):
         raise ValueError('an empty history says nothing about a person: '
@@ -385,11 +311,7 @@ def weigh_history(
 def fold_in(self:BPR,
     history,     # {item: weight}, a table with columns item (and rating), or items; not empty
 )->User:         # With a vector of shape (n_factors,)
-    """The vector with the least loss on some 10,000 triples of a history, items unchanged
-
-    history: {item: weight}, a table with columns item (and rating), or items; not empty
-    Returns: With a vector of shape (n_factors,)
-    """
+    "The vector with the least loss on some 10,000 triples of a history, items unchanged"
     codes,weight = weigh_history(self, history)
     free = np.setdiff1d(np.arange(1, len(self.items)), codes)
     how_often = self.seen.indices if self.how == 'popularity' else free
@@ -472,11 +394,7 @@ def _cg_rows(X, Y, G, indptr, indices, extra, reg, start, end, steps):
 def sum_confidence(
     C:sp.csr_matrix,   # alpha times weight
 )->tuple:              # (sums, float64, shape (n,); their mean over rows with events)
-    """What the events of each row add to its confidence
-
-    C: alpha times weight
-    Returns: (sums, float64, shape (n,); their mean over rows with events)
-    """
+    "What the events of each row add to its confidence"
     totals = np.asarray(C.sum(1), float).ravel()
     return totals, float(totals[np.diff(C.indptr) > 0].mean())
 
@@ -486,14 +404,7 @@ def scaled_reg(
     amount:float,    # Regularisation of a row whose sum is the mean
     scale:float,     # How much of it goes by a row's own sum: 0 (the same for all) to 1
 )->np.ndarray:       # float32, as many as `totals`
-    """Regularisation of each row; a row without events gets that of the mean
-
-    totals: From `sum_confidence`
-    mean: Their mean over rows with events
-    amount: Regularisation of a row whose sum is the mean
-    scale: How much of it goes by a row's own sum: 0 (the same for all) to 1
-    Returns: float32, as many as `totals`
-    """
+    "Regularisation of each row; a row without events gets that of the mean"
     totals = np.asarray(totals, float)
     return np.float32(amount*np.where(totals > 0, totals/mean, 1.)**scale)
 
@@ -501,49 +412,26 @@ def scaled_reg(
 def usual_alpha(
     C:sp.csr_matrix,   # Weights of pairs
 )->float:
-    """Confidence in an event of weight 1: the more cells are empty, the more
-
-    C: Weights of pairs
-    """
+    "Confidence in an event of weight 1: the more cells are empty, the more"
     return float(.6*usual_events(C)[1]**(2/3)/C.data.mean(dtype=float))
 
 def usual_reg(
     C:sp.csr_matrix,   # Weights of pairs
     alpha:float,       # Confidence in an event of weight 1
 )->float:              # In units of the mean confidence that the events of a row add
-    """Regularisation for `ImplicitALS`: more where rows have few events
-
-    C: Weights of pairs
-    alpha: Confidence in an event of weight 1
-    Returns: In units of the mean confidence that the events of a row add
-    """
+    "Regularisation for `ImplicitALS`: more where rows have few events"
     few = 1 + (6/usual_events(C)[0])**2
     return float(min(.14*few*np.sqrt(usual_alpha(C)/alpha), .4))
 
 def usual_reg_scale(
     C:sp.csr_matrix,   # Weights of pairs
 )->float:              # From 1/2 to 3/4
-    """How much of the regularisation goes by a row's own events: more where rows have few
-
-    C: Weights of pairs
-    Returns: From 1/2 to 3/4
-    """
+    "How much of the regularisation goes by a row's own events: more where rows have few"
     return float(.5 + .25*min(1, 12/usual_events(C)[0]))
 
 # %% ../nbs/20_implicit.ipynb #3221c2d4
 class ImplicitALS(FactorModel):
-    """Factors fitted to all pairs, events by their weight and empty cells by 1 (implicit ALS); in turn items and users
-
-    n_factors = None: Factors per user and item; None: 64, from 10,000 items on 128
-    n_epochs = 15: Rounds over all items and all users
-    alpha = None: Confidence in an event of weight w: 1 + alpha*w; None: `usual_alpha`
-    reg = None: Regularisation, in units of what a row's events weigh; None: `usual_reg`
-    reg_scale = None: How much of it goes by a row's own events, 0 to 1; None: `usual_reg_scale`
-    solver = 'cg': 'cg' or 'cholesky'
-    cg_steps = 3: For 'cg'
-    n_threads = None: None: one per core; changes nothing but the time
-    seed = 42: For the start
-    """
+    "Factors fitted to all pairs, events by their weight and empty cells by 1 (implicit ALS); in turn items and users"
     def __init__(self,
         n_factors:int=None,     # Factors per user and item; None: 64, from 10,000 items on 128
         n_epochs:int=15,        # Rounds over all items and all users
@@ -568,13 +456,7 @@ class ImplicitALS(FactorModel):
         C:sp.csr_matrix,      # alpha times weight, float32
         reg:np.ndarray,       # Regularisation of each row of X, float32
     ):
-        """Bring one side up to date with the other; rows without events stay at zero
-
-        X: Factors to improve, one row per row of C, in place
-        Y: Factors that stay, one row per column of C
-        C: alpha times weight, float32
-        reg: Regularisation of each row of X, float32
-        """
+        "Bring one side up to date with the other; rows without events stay at zero"
         cuts = np.searchsorted(C.indptr, np.linspace(0, C.nnz, 16*count_threads(self.n_threads) + 1))
         cuts = np.unique([0, *cuts, len(X)])
         args = X,Y,Y.T@Y,C.indptr,C.indices,C.data,reg
@@ -587,10 +469,7 @@ class ImplicitALS(FactorModel):
 def fit(self:ImplicitALS,
     train:Interactions,   # Rows to learn from; ratings are weights, above 0
 ):                        # self
-    """Alternate between the best items and the best users; raises FloatingPointError if the settings are unstable
-
-    train: Rows to learn from; ratings are weights, above 0
-    """
+    "Alternate between the best items and the best users; raises FloatingPointError if the settings are unstable"
     Recommender.fit(self, train)
     self.X = weight_matrix(train)
     self.width = self.n_factors or (64 if len(self.items) < 10_000 else 128)
@@ -615,12 +494,7 @@ def regs(self:ImplicitALS,
     C:sp.csr_matrix,    # alpha times weight
     Ct:sp.csr_matrix,   # The same, items x users
 )->tuple:               # Regularisation of users and of items, float32
-    """How strongly each row is pulled to zero
-
-    C: alpha times weight
-    Ct: The same, items x users
-    Returns: Regularisation of users and of items, float32
-    """
+    "How strongly each row is pulled to zero"
     of_users,self.mean_total = sum_confidence(C)
     of_items,mean = sum_confidence(Ct)
     self.amount = float(self.penalty*np.sqrt(self.mean_total*mean))
@@ -633,12 +507,7 @@ def system_of(self:ImplicitALS,
     codes:np.ndarray,   # Item codes of a history, int64, shape (n,)
     extra:np.ndarray,   # alpha times their weights, shape (n,)
 )->np.ndarray:          # Shape (n_factors, n_factors)
-    """The matrix of the linear system whose solution is a person's vector
-
-    codes: Item codes of a history, int64, shape (n,)
-    extra: alpha times their weights, shape (n,)
-    Returns: Shape (n_factors, n_factors)
-    """
+    "The matrix of the linear system whose solution is a person's vector"
     Y = self.item_factors[codes].astype(float)
     reg = scaled_reg(extra.sum(), self.mean_total, self.amount, self.by_events)
     return self.item_gram + (Y.T*extra)@Y + max(reg, 1e-6)*np.eye(self.width)
@@ -647,11 +516,7 @@ def system_of(self:ImplicitALS,
 def fold_in(self:ImplicitALS,
     history,     # {item: weight}, a table with columns item (and rating), or items; not empty
 )->User:         # With a vector of shape (n_factors,)
-    """The exact solution for a history, items unchanged
-
-    history: {item: weight}, a table with columns item (and rating), or items; not empty
-    Returns: With a vector of shape (n_factors,)
-    """
+    "The exact solution for a history, items unchanged"
     codes,w = weigh_history(self, history)
     extra = self.confidence*w
     vector = np.linalg.solve(self.system_of(codes, extra), self.item_factors[codes].astype(float).T@(1 + extra))
@@ -663,12 +528,7 @@ def contributions(self:ImplicitALS,
     query,         # One person, from `query`
     item:int,      # Item code
 )->tuple:          # Item codes, and what each adds to the score, both shape (n,)
-    """Parts of the score of the exact solution for a history
-
-    query: One person, from `query`
-    item: Item code
-    Returns: Item codes, and what each adds to the score, both shape (n,)
-    """
+    "Parts of the score of the exact solution for a history"
     known = query.codes[0] > 0
     row = self.X[query.codes[0]]
     codes,w = (row.indices,row.data) if known else weigh_history(self, query.users[0].history)
@@ -681,12 +541,7 @@ def ease_formula(
     G:np.ndarray,    # X'X, float64, shape (m, m)
     reg:float,       # Ridge penalty
 )->np.ndarray:       # Shape (m, m)
-    """Weights of EASE from the inverse of a small matrix
-
-    G: X'X, float64, shape (m, m)
-    reg: Ridge penalty
-    Returns: Shape (m, m)
-    """
+    "Weights of EASE from the inverse of a small matrix"
     P = np.linalg.inv(G + reg*np.eye(len(G)))
     B = -P/np.diag(P)
     np.fill_diagonal(B, 0)
@@ -696,11 +551,7 @@ def ease_formula(
 def gram_matrix(
     X:sp.csr_matrix,   # float32, shape (n, m)
 )->np.ndarray:         # float32, shape (m, m)
-    """X'X as a dense matrix, made a block of rows at a time
-
-    X: float32, shape (n, m)
-    Returns: float32, shape (m, m)
-    """
+    "X'X as a dense matrix, made a block of rows at a time"
     G,Xt = np.empty((X.shape[1],)*2, np.float32),X.T.tocsr()
     for b in progress(blocks(len(G), block_rows(len(G), 2**24)), 'EASE'): G[b] = (Xt[b]@X).toarray()
     return G
@@ -709,12 +560,7 @@ def ease_weights(
     G:np.ndarray,    # X'X, float32, shape (m, m), overwritten
     reg:float,       # Ridge penalty
 )->np.ndarray:       # `G`, which now holds the weights
-    """Weights of EASE in place; raises ValueError if the matrix cannot be inverted
-
-    G: X'X, float32, shape (m, m), overwritten
-    reg: Ridge penalty
-    Returns: `G`, which now holds the weights
-    """
+    "Weights of EASE in place; raises ValueError if the matrix cannot be inverted"
     G[np.diag_indices(len(G))] += reg
     A,info = lapack.spotrf(G.T, lower=0, overwrite_a=1)    # G.T is the same matrix, in the order that LAPACK works on
     if not info: A,info = lapack.spotri(A, lower=0, overwrite_c=1)
@@ -730,13 +576,7 @@ def ease_of_neighbours(
     reg:float,         # Ridge penalty
     k:int,             # Neighbours that explain an item
 )->sp.csr_matrix:      # float32, shape (m, m)
-    """Weights of EASE from the neighbourhoods of items
-
-    X: From `weight_matrix`, shape (n, m)
-    reg: Ridge penalty
-    k: Neighbours that explain an item
-    Returns: float32, shape (m, m)
-    """
+    "Weights of EASE from the neighbourhoods of items"
     near = item_neighbours(X, 'cosine', k, 20)     # shrunk: to share one user says little
     columns,cells = X.tocsc(),[]
     todo = np.diff(columns.indptr) > 0
@@ -754,12 +594,7 @@ def ease_of_neighbours(
 
 # %% ../nbs/20_implicit.ipynb #57a2436b
 class EASE(Recommender):
-    """Weighted sums over what the user has; weights by ridge regression of each item on all others, in closed form
-
-    reg = 200.0: Ridge penalty
-    n_neighbours = None: Items each item is explained by, for catalogues too large for memory; None: all
-    max_gb = 4.0: Refuse to make a dense item-item matrix larger than this
-    """
+    "Weighted sums over what the user has; weights by ridge regression of each item on all others, in closed form"
     block_bytes = 2**24
     def __init__(self,
         reg:float=200.,          # Ridge penalty
@@ -771,10 +606,7 @@ class EASE(Recommender):
         self.reg,self.n_neighbours,self.max_gb = reg,n_neighbours,max_gb
 
     def fit(self, train): # Interactions to learn from; ratings are weights, above 0
-        """Solve for the item-item weights; raises MemoryError with the size it would need
-
-        train: Interactions to learn from; ratings are weights, above 0
-        """
+        "Solve for the item-item weights; raises MemoryError with the size it would need"
         n = len(train.items)
         if self.n_neighbours is None and 4*n*n > self.max_gb*1e9:
             raise MemoryError(f'EASE for {n:,} items needs {4*n*n/1e9:.2g} GB for its item-item matrix, more than '
@@ -791,33 +623,21 @@ class EASE(Recommender):
 def scores(self:EASE,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items))
-    """Weighted sums over what each user has
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Weighted sums over what each user has"
     return self.vector_scores(self.X[user_codes])
 
 @patch
 def user_vectors(self:EASE,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items))
-    """Rows of the matrix, dense
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Rows of the matrix, dense"
     return self.X[user_codes].toarray()
 
 @patch
 def vector_scores(self:EASE,
     vectors,       # Weights of what people have, dense or sparse, shape (n, len(self.items))
 )->np.ndarray:     # float32, shape (n, len(self.items))
-    """Weighted sums over what people have
-
-    vectors: Weights of what people have, dense or sparse, shape (n, len(self.items))
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Weighted sums over what people have"
     sums = sp.csr_matrix(vectors, dtype=np.float32)@self.weights
     return sums.toarray() if sp.issparse(sums) else sums
 
@@ -825,11 +645,7 @@ def vector_scores(self:EASE,
 def similarity_rows(self:EASE,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:           # float32, shape (n, len(self.items))
-    """What an item says for each other
-
-    codes: Item codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "What an item says for each other"
     rows = self.weights[codes]
     return rows.toarray() if sp.issparse(rows) else rows
 
@@ -837,11 +653,7 @@ def similarity_rows(self:EASE,
 def fold_in(self:EASE,
     history,     # {item: weight}, a table with columns item (and rating), or items; not empty
 )->User:         # With a vector of shape (len(self.items),)
-    """The newcomer's row of the matrix
-
-    history: {item: weight}, a table with columns item (and rating), or items; not empty
-    Returns: With a vector of shape (len(self.items),)
-    """
+    "The newcomer's row of the matrix"
     codes,w = weigh_history(self, history)
     vector = np.zeros(len(self.items), np.float32)
     vector[codes] = w
@@ -853,12 +665,7 @@ def contributions(self:EASE,
     query,         # One person, from `query`
     item:int,      # Item code
 )->tuple:          # Item codes, and what each adds to the score, both shape (n,)
-    """Weight of what they have times its weight for the item
-
-    query: One person, from `query`
-    item: Item code
-    Returns: Item codes, and what each adds to the score, both shape (n,)
-    """
+    "Weight of what they have times its weight for the item"
     row = self.X[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors, dtype=np.float32)
     column = self.weights[row.indices,item]
     column = np.asarray(column.todense()).ravel() if sp.issparse(column) else np.asarray(column).ravel()
@@ -866,13 +673,7 @@ def contributions(self:EASE,
 
 # %% ../nbs/20_implicit.ipynb #b88e0a6a
 class Heaps:
-    """Groups of users, and heaps of items dealt like cards: threads that take one of each share neither users nor
-    items
-
-    C: Who has what
-    n: How many groups and heaps
-    rng: Deals the items
-    """
+    "Groups of users, and heaps of items dealt like cards: threads that take one of each share neither users nor items"
     def __init__(self,
         C:sp.csr_matrix,            # Who has what
         n:int,                      # How many groups and heaps
@@ -890,12 +691,7 @@ class Heaps:
         t:int,         # A group of users
         s:int,         # A heap of items
     )->np.ndarray:     # Places in the log, int64
-        """Rows of the log with users of group t and items of heap s
-
-        t: A group of users
-        s: A heap of items
-        Returns: Places in the log, int64
-        """
+        "Rows of the log with users of group t and items of heap s"
         a,b = self.cuts[t],self.cuts[t+1]
         return a + np.flatnonzero(self.heap[a:b] == s)
 
@@ -924,11 +720,7 @@ def _descend_in_threads(self:BPR, log, n, lr, rng):
 class FreeItems:
     """What users do not have, numbered: an item of weight w takes up w numbers.
 
-    Attribute: `total`, the summed weight of each user's free items, int64, shape (n_users,).
-
-    seen: Who has what, sorted columns
-    w: Weights by item code, int64, shape (n_items,)
-    """
+    Attribute: `total`, the summed weight of each user's free items, int64, shape (n_users,)."""
     def __init__(self,
         seen:sp.csr_matrix,   # Who has what, sorted columns
         w:np.ndarray,         # Weights by item code, int64, shape (n_items,)
@@ -943,23 +735,14 @@ class FreeItems:
     def shift(self,
         rows:np.ndarray,     # User codes
     )->np.ndarray:           # Where the range of each begins
-        """Numbers of different users lie in different ranges
-
-        rows: User codes
-        Returns: Where the range of each begins
-        """
+        "Numbers of different users lie in different ranges"
         return (self.before[-1] + 1)*rows
 
     def find(self,
         rows:np.ndarray,      # User codes, shape (n,)
         number:np.ndarray,    # From 0 to below the user's `total`, shape (n, m)
     )->np.ndarray:            # Item codes, int64, shape (n, m)
-        """The free items with these numbers
-
-        rows: User codes, shape (n,)
-        number: From 0 to below the user's `total`, shape (n, m)
-        Returns: Item codes, int64, shape (n, m)
-        """
+        "The free items with these numbers"
         cell = np.searchsorted(self.place, number + self.shift(rows)[:,None], side='right')
         skipped = self.taken[cell] - self.taken[self.rows[rows]][:,None]
         return np.searchsorted(self.before, number + skipped, side='right') - 1
@@ -969,12 +752,7 @@ def item_weights(
     how,                   # 'uniform', 'popularity' (number of users), or weights, shape (n_items,)
     seen:sp.csr_matrix,    # Who has what
 )->np.ndarray:             # By item code, int64; 0 for the unknown item
-    """Whole weights of items; raises ValueError for weights that are negative, no numbers, or of another length
-
-    how: 'uniform', 'popularity' (number of users), or weights, shape (n_items,)
-    seen: Who has what
-    Returns: By item code, int64; 0 for the unknown item
-    """
+    "Whole weights of items; raises ValueError for weights that are negative, no numbers, or of another length"
     n = seen.shape[1]
     if isinstance(how, str):
         check_choice(('uniform','popularity'), how=how)
@@ -996,15 +774,7 @@ def sample_negatives(
     how='uniform',        # 'uniform', 'popularity' (number of users), or weights by item code, shape (n_items,)
     seed:int=42,          # For the draws
 )->np.ndarray:            # Item codes, int64, shape (len(users), n), drawn with replacement
-    """Items that users do not have; raises ValueError for a user who has every item that could be drawn
-
-    inter: Who has what
-    n = 1: How many for each
-    users = None: Raw ids of users to draw for; None: the user of each row of `inter`
-    how = 'uniform': 'uniform', 'popularity' (number of users), or weights by item code, shape (n_items,)
-    seed = 42: For the draws
-    Returns: Item codes, int64, shape (len(users), n), drawn with replacement
-    """
+    "Items that users do not have; raises ValueError for a user who has every item that could be drawn"
     check_whole(n=n)
     seen = csr_ones(inter.csr('ones'))
     rows = inter.codes()[0] if users is None else inter.users.encode(users)

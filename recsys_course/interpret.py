@@ -46,12 +46,7 @@ def learned(
     model,        # A fitted model, or a recommender around one in its attribute `model`
     name:str,     # 'user_factors', 'item_factors', 'user_bias' or 'item_bias'
 )->np.ndarray:    # float64, a row for each code
-    """What a model has learned under a name; raises TypeError where that is nothing, ValueError for NaN or infinity
-
-    model: A fitted model, or a recommender around one in its attribute `model`
-    name: 'user_factors', 'item_factors', 'user_bias' or 'item_bias'
-    Returns: float64, a row for each code
-    """
+    "What a model has learned under a name; raises TypeError where that is nothing, ValueError for NaN or infinity"
     table,of = _find(model, name),name.split('_')[0]
     table = getattr(table, 'weight', table)                    # of a torch layer
     if hasattr(table, 'detach'): table = table.detach().cpu().double()
@@ -72,13 +67,7 @@ def rated(
     least:int=1,     # Least number of ratings
     of:str='item',   # 'item' or 'user'
 )->tuple:            # Codes, raw ids (an Index) and numbers of ratings, each shape (n,)
-    """Which items (or users) have enough ratings in train; raises ValueError if none has
-
-    model: A fitted recommender
-    least = 1: Least number of ratings
-    of = 'item': 'item' or 'user'
-    Returns: Codes, raw ids (an Index) and numbers of ratings, each shape (n,)
-    """
+    "Which items (or users) have enough ratings in train; raises ValueError if none has"
     check_choice(('item','user'), of=of)
     check_given(least=least)
     check_whole(least=least)
@@ -143,12 +132,7 @@ def item_info(
     data,            # Interactions, a table of items, titles by raw item id, a fitted recommender, or None
     ids=None,        # Raw item ids of which it must know some; None: its own
 )->pd.DataFrame:     # Indexed by raw item id, a row for each of `ids`; None where nothing is known
-    """What is known of items; warns where that is only some, and raises ValueError or TypeError where it is none
-
-    data: Interactions, a table of items, titles by raw item id, a fitted recommender, or None
-    ids = None: Raw item ids of which it must know some; None: its own
-    Returns: Indexed by raw item id, a row for each of `ids`; None where nothing is known
-    """
+    "What is known of items; warns where that is only some, and raises ValueError or TypeError where it is none"
     if data is None: return None
     if ids is not None: ids = pd.Index(ids).unique() if len(ids) else None
     if _is_table(data):
@@ -173,12 +157,7 @@ def item_table(
     ids,             # Raw item ids, shape (n,)
     data=None,       # As for `item_info`
 )->pd.DataFrame:     # n rows: title ('item 5' where there is none), and year, genres, ... where known
-    """What is known of some items, in their order; raises ValueError for a table of other items
-
-    ids: Raw item ids, shape (n,)
-    data = None: As for `item_info`
-    Returns: n rows: title ('item 5' where there is none), and year, genres, ... where known
-    """
+    "What is known of some items, in their order; raises ValueError for a table of other items"
     ids = _ids(ids)
     info = item_info(data, ids)
     res = pd.DataFrame(index=ids) if info is None else info.reindex(ids)
@@ -192,12 +171,7 @@ def model_items(
     model,           # A fitted recommender
     data=None,       # As for `item_info`; None: what the model knows
 )->pd.DataFrame:     # A row for each item of the model; None where nothing is known
-    """What is known of the items of a model
-
-    model: A fitted recommender
-    data = None: As for `item_info`; None: what the model knows
-    Returns: A row for each item of the model; None where nothing is known
-    """
+    "What is known of the items of a model"
     return item_info(model if data is None else data, model.items.ids)
 
 # %% ../nbs/16_interpret.ipynb #22ebf336
@@ -206,13 +180,7 @@ def bias_table(
     data=None,        # Interactions, a table of items, or None: the titles that the model knows
     least:int=1,      # Leave out items with fewer ratings in train
 )->pd.DataFrame:      # Columns item, title, bias, ratings, mean_rating (if `data` holds ratings), rank
-    """Items by falling bias; raises ValueError for a model whose biases are all 0
-
-    model: A fitted model with item biases
-    data = None: Interactions, a table of items, or None: the titles that the model knows
-    least = 1: Leave out items with fewer ratings in train
-    Returns: Columns item, title, bias, ratings, mean_rating (if `data` holds ratings), rank
-    """
+    "Items by falling bias; raises ValueError for a model whose biases are all 0"
     codes,ids,n = rated(model, least)
     bias = learned(model, 'item_bias')[codes]
     if not bias.any():
@@ -230,14 +198,7 @@ def top_bias(
     k:int=10,         # How many at each end
     least:int=1,      # Leave out items with fewer ratings in train
 )->pd.DataFrame:      # Columns item, title, bias (the model's own unit), ratings, mean_rating, rank; most liked first
-    """The k most and the k least liked items by a model's biases; raises TypeError for a model without biases
-
-    model: A fitted model with item biases
-    data = None: Interactions (adds mean ratings), a table of items, or None: the titles that the model knows
-    k = 10: How many at each end
-    least = 1: Leave out items with fewer ratings in train
-    Returns: Columns item, title, bias (the model's own unit), ratings, mean_rating, rank; most liked first
-    """
+    "The k most and the k least liked items by a model's biases; raises TypeError for a model without biases"
     k = check_k(k)
     res = bias_table(model, data, least)
     return res[(res['rank'] <= k) | (res['rank'] > len(res)-k)].reset_index(drop=True)
@@ -247,12 +208,7 @@ def plot_bias(
     table:pd.DataFrame,   # From `bias_table`, with mean ratings
     axes=None,            # Two axes to draw on; None: a new figure
 ):                        # The two axes
-    """Bias against mean rating and against number of ratings, coloured by the number of ratings
-
-    table: From `bias_table`, with mean ratings
-    axes = None: Two axes to draw on; None: a new figure
-    Returns: The two axes
-    """
+    "Bias against mean rating and against number of ratings, coloured by the number of ratings"
     if 'mean_rating' not in table:
         raise ValueError('the table has no mean_rating: make it with bias_table(model, inter), which knows the ratings')
     if axes is None: axes = plt.subplots(1, 2, figsize=(9,3.4), layout='constrained')[1]
@@ -272,13 +228,7 @@ def plot_bias(
 # %% ../nbs/16_interpret.ipynb #8a6e61ea
 @dataclass(frozen=True, repr=False, eq=False)
 class FactorPCA:
-    """Principal components of a model's factors
-
-    coords: Columns 1 to k, indexed by raw id
-    components: Directions, shape (k, n_factors)
-    explained: Share of variance of each, shape (k,)
-    mean: Centre of the factors, shape (n_factors,)
-    """
+    "Principal components of a model's factors"
     coords:pd.DataFrame      # Columns 1 to k, indexed by raw id
     components:np.ndarray    # Directions, shape (k, n_factors)
     explained:np.ndarray     # Share of variance of each, shape (k,)
@@ -294,13 +244,7 @@ def enough_ratings(
     of:str='item',    # 'item' or 'user'
     most:int=50,      # Enough, wherever that leaves a third of the items
 )->int:               # At least 1
-    """How many ratings an item needs to have a say in the components
-
-    model: A fitted recommender
-    of = 'item': 'item' or 'user'
-    most = 50: Enough, wherever that leaves a third of the items
-    Returns: At least 1
-    """
+    "How many ratings an item needs to have a say in the components"
     check_given(most=most)
     check_whole(most=most)
     return max(1, int(min(most, np.quantile(rated(model, of=of)[2], 2/3))))
@@ -321,14 +265,7 @@ def embedding_pca(
     least:int=None,   # Leave out items with fewer ratings in train; None: as `enough_ratings` says
     of:str='item',    # Whose factors: 'item' or 'user'
 )->FactorPCA:         # With `coords` (DataFrame by raw id, columns 1 to k), `components`, `explained` and `mean`
-    """Principal components of a model's factors; raises TypeError for a model without, ValueError for too many
-
-    model: A fitted model with factors
-    k = 2: How many components
-    least = None: Leave out items with fewer ratings in train; None: as `enough_ratings` says
-    of = 'item': Whose factors: 'item' or 'user'
-    Returns: With `coords` (DataFrame by raw id, columns 1 to k), `components`, `explained` and `mean`
-    """
+    "Principal components of a model's factors; raises TypeError for a model without, ValueError for too many"
     k = check_k(k)
     codes,ids,_ = rated(model, enough_ratings(model, of) if least is None else least, of)
     X = learned(model, f'{of}_factors')[codes]
@@ -349,13 +286,7 @@ def plot_explained(
     ax=None,          # Axes to draw on; None: a new figure
     seed:int=42,      # Seed of the shuffle
 )->np.ndarray:        # Shares of the shuffled cloud, shape (k,)
-    """Share of variance of each component, beside that of shuffled factors
-
-    pca: From `embedding_pca`, all components
-    ax = None: Axes to draw on; None: a new figure
-    seed = 42: Seed of the shuffle
-    Returns: Shares of the shuffled cloud, shape (k,)
-    """
+    "Share of variance of each component, beside that of shuffled factors"
     if 0 < pca.explained.sum() < 1-1e-6:
         raise ValueError(f'these {len(pca.explained)} components are not all: make them with '
                          f'embedding_pca(model, k={min(len(pca.coords), len(pca.mean))}, ...)')
@@ -377,12 +308,7 @@ def keep_apart(
     boxes:np.ndarray,   # (x0, y0, x1, y1) of each label, the most important first, shape (n, 4)
     taken:np.ndarray,   # Boxes that no label may touch, shape (m, 4)
 )->np.ndarray:          # bool, shape (n,)
-    """Which labels can stay: those that overlap no taken box, and no label that stays before them
-
-    boxes: (x0, y0, x1, y1) of each label, the most important first, shape (n, 4)
-    taken: Boxes that no label may touch, shape (m, 4)
-    Returns: bool, shape (n,)
-    """
+    "Which labels can stay: those that overlap no taken box, and no label that stays before them"
     kept = np.zeros(len(boxes), bool)
     for j,box in enumerate(boxes):
         others = np.vstack([taken, boxes[kept]])
@@ -408,13 +334,7 @@ def label_points(
     labels,    # A text for each point
     most:int=100,   # How many of the points get a label at most
 )->list:       # The texts of the first points, fewer in a crowd; one that finds no place is not visible
-    """Write labels beside points so that no two overlap and none hides a point
-
-    dots: Points, the most important first, as `ax.scatter` gives them
-    labels: A text for each point
-    most = 100: How many of the points get a label at most
-    Returns: The texts of the first points, fewer in a crowd; one that finds no place is not visible
-    """
+    "Write labels beside points so that no two overlap and none hides a point"
     ax,labels = dots.axes,list(map(_text, labels))
     if len(labels) != len(dots.get_offsets()):
         raise ValueError(f'{len(labels):,} labels for {len(dots.get_offsets()):,} points: give one for each')
@@ -439,11 +359,7 @@ def label_points(
 def rating_counts(
     data,          # Interactions, or a fitted recommender
 )->pd.Series:      # By raw item id, without items nobody has rated; None for anything else
-    """How many ratings each item has
-
-    data: Interactions, or a fitted recommender
-    Returns: By raw item id, without items nobody has rated; None for anything else
-    """
+    "How many ratings each item has"
     if isinstance(data, Interactions): return data.df['item'].value_counts()
     if not hasattr(data, 'seen') or isinstance(data, pd.DataFrame): return None
     _,ids,n = rated(data)
@@ -454,13 +370,7 @@ def most_rated(
     ids,           # Raw item ids to choose from, an Index
     n:int,         # How many, at most
 )->pd.Index:       # Raw ids, the most rated first
-    """The most rated of some items
-
-    model: A fitted recommender
-    ids: Raw item ids to choose from, an Index
-    n: How many, at most
-    Returns: Raw ids, the most rated first
-    """
+    "The most rated of some items"
     check_given(n=n)
     check_whole(n=n)
     return rating_counts(model).reindex(ids).sort_values(ascending=False, kind='stable').index[:int(n)]
@@ -469,11 +379,7 @@ def most_rated(
 def at(self:FactorPCA,
     items,            # Raw ids, or a table with a column `item`
 )->pd.DataFrame:      # Columns 1 to k
-    """Coordinates of items, in their order; raises KeyError for items without
-
-    items: Raw ids, or a table with a column `item`
-    Returns: Columns 1 to k
-    """
+    "Coordinates of items, in their order; raises KeyError for items without"
     ids = _ids(items)
     missing = ids[~ids.isin(self.coords.index)]
     if not len(missing): return self.coords.loc[ids]
@@ -496,17 +402,7 @@ def plot_items(
     least:int=None,  # Items with fewer ratings have no say in the components; None: as in `embedding_pca`
     ax=None,         # Axes to draw on; None: a new figure
 ):                   # The axes
-    """Map of items by two principal components of their factors, with labels that do not overlap
-
-    model: A fitted model with factors
-    data = None: Interactions or a table of items, for titles; None: the titles that the model knows
-    n = 40: How many of the most rated items to show
-    items = None: Raw ids to show in place of those, the most important first
-    axes = (1, 2): Components for the x and the y axis, counted from 1
-    least = None: Items with fewer ratings have no say in the components; None: as in `embedding_pca`
-    ax = None: Axes to draw on; None: a new figure
-    Returns: The axes
-    """
+    "Map of items by two principal components of their factors, with labels that do not overlap"
     if not isinstance(axes, (tuple, list, np.ndarray)) or len(axes) != 2:
         raise ValueError(f'axes={axes!r}: name two components, such as (1, 2)')
     check_given(x=axes[0], y=axes[1])
@@ -530,14 +426,7 @@ def component_ends(
     component:int=1,    # Counted from 1
     n:int=5,            # How many at each end
 )->pd.DataFrame:        # Columns low end, high end
-    """Titles at both ends of a component, the farthest first
-
-    pca: From `embedding_pca`
-    data = None: Interactions, a table of items or a fitted recommender, for titles
-    component = 1: Counted from 1
-    n = 5: How many at each end
-    Returns: Columns low end, high end
-    """
+    "Titles at both ends of a component, the farthest first"
     check_given(n=n, component=component)
     check_whole(n=n, component=component)
     n,component = int(n),int(component)
@@ -569,14 +458,7 @@ def item_traits(
     counts=None,     # Ratings of each item, shape (n,), or None
     least:int=10,    # Leave out genres with fewer items, or with all but fewer
 )->pd.DataFrame:     # Standardised, shape (n, number of traits), indexed by raw id
-    """What is known of items apart from ratings: genres, year (its mean where unknown), log of the number of ratings
-
-    ids: Raw item ids, shape (n,)
-    data: Interactions or a table of items
-    counts = None: Ratings of each item, shape (n,), or None
-    least = 10: Leave out genres with fewer items, or with all but fewer
-    Returns: Standardised, shape (n, number of traits), indexed by raw id
-    """
+    "What is known of items apart from ratings: genres, year (its mean where unknown), log of the number of ratings"
     check_given(least=least)
     check_whole(least=least)
     ids,info = _ids(ids),item_info(data, ids)
@@ -594,12 +476,7 @@ def correlations(
     coords,          # Shape (n, k)
     traits,          # Standardised, shape (n, t)
 )->np.ndarray:       # Shape (k, t)
-    """Correlation of each column of one table with each column of another
-
-    coords: Shape (n, k)
-    traits: Standardised, shape (n, t)
-    Returns: Shape (k, t)
-    """
+    "Correlation of each column of one table with each column of another"
     C = np.asarray(coords, float)
     C = np.ldexp(C, -np.frexp(np.abs(C).max(0, initial=0))[1])       # of size 1, to the last bit the same
     return ((C - C.mean(0))/np.maximum(C.std(0), 1e-12)).T@np.asarray(traits)/len(C)
@@ -611,14 +488,7 @@ def largest_by_chance(
     n:int=500,        # Shuffles
     seed:int=42,      # Seed of the shuffles
 )->np.ndarray:        # The largest absolute correlation in each shuffle, sorted, shape (n,)
-    """What the largest correlation is when traits belong to the wrong items
-
-    coords: Shape (n, k)
-    traits: Standardised, shape (n, t)
-    n = 500: Shuffles
-    seed = 42: Seed of the shuffles
-    Returns: The largest absolute correlation in each shuffle, sorted, shape (n,)
-    """
+    "What the largest correlation is when traits belong to the wrong items"
     check_given(n=n)
     check_whole(n=n)
     rng,T = _rng(seed),np.asarray(traits)
@@ -633,15 +503,7 @@ def component_traits(
     least:int=None,   # Leave out items with fewer ratings in train; None: as `enough_ratings` says
     n:int=500,        # Shuffles
 )->pd.DataFrame:      # Columns component, trait, correlation, p; the strongest first
-    """Correlation of components with traits; p is the chance that the largest of all is as large in shuffled data
-
-    model: A fitted model with factors
-    data = None: Interactions or a table of items, with genres or year; None: ratings are all that is known
-    k = 3: Components to look at
-    least = None: Leave out items with fewer ratings in train; None: as `enough_ratings` says
-    n = 500: Shuffles
-    Returns: Columns component, trait, correlation, p; the strongest first
-    """
+    "Correlation of components with traits; p is the chance that the largest of all is as large in shuffled data"
     k = check_k(k)
     pca = embedding_pca(model, k, least)
     ids = pca.coords.index
@@ -658,10 +520,7 @@ def component_traits(
 def fold_text(
     text:str,   # Such as a title
 )->str:
-    """Text without case and accents
-
-    text: Such as a title
-    """
+    "Text without case and accents"
     return ''.join(c for c in unicodedata.normalize('NFKD', text.casefold()) if not unicodedata.combining(c))
 
 def search_items(
@@ -669,13 +528,7 @@ def search_items(
     data,             # Interactions, a table with a column title indexed by raw item id, or a fitted recommender
     k:int=20,         # How many, at most
 )->pd.DataFrame:      # Columns item, title, and year, genres, ratings where known; the most rated first
-    """Items whose title holds a text; raises TypeError for what is no text, ValueError for data without titles
-
-    text: Part of a title; case and accents do not matter, and no character is special
-    data: Interactions, a table with a column title indexed by raw item id, or a fitted recommender
-    k = 20: How many, at most
-    Returns: Columns item, title, and year, genres, ratings where known; the most rated first
-    """
+    "Items whose title holds a text; raises TypeError for what is no text, ValueError for data without titles"
     if not isinstance(text, str): raise TypeError(f'text={text!r}: search for text, such as {str(text)!r}')
     k = check_k(k)
     info,counts = item_info(data),rating_counts(data)
@@ -699,11 +552,7 @@ def _cell_text(x):
 def html_table(
     df:pd.DataFrame,   # Any table
 )->str:                # A <table> with a class n2 if its second column holds numbers, and so on
-    """A table as HTML with everything in it escaped
-
-    df: Any table
-    Returns: A <table> with a class n2 if its second column holds numbers, and so on
-    """
+    "A table as HTML with everything in it escaped"
     numbers = [f'n{k}' for k,t in enumerate(df.dtypes, 1) if pd.api.types.is_numeric_dtype(t)]
     df = df.map(_cell_text).rename(columns=lambda name: str(name).replace('_', ' '))
     return df.to_html(index=False, escape=True, border=0, justify='left', classes=numbers)
@@ -712,12 +561,7 @@ def search_widget(
     data,         # As for `search_items`
     k:int=10,     # Rows to show, at most
 ):                # A widget, or a DataFrame where ipywidgets is not installed
-    """A box to type into, over a table of the items found
-
-    data: As for `search_items`
-    k = 10: Rows to show, at most
-    Returns: A widget, or a DataFrame where ipywidgets is not installed
-    """
+    "A box to type into, over a table of the items found"
     try: from ipywidgets import HTML,Text,VBox
     except ImportError: return search_items('', data, k)
     box = Text(placeholder='part of a title', description='Search')
@@ -732,12 +576,7 @@ def read_poster(
     item,            # Raw item id
     folder,          # Folder of `{item}.jpg`
 )->np.ndarray:       # uint8, shape (height, width, 3), or None
-    """The poster of an item; None where it is missing or damaged
-
-    item: Raw item id
-    folder: Folder of `{item}.jpg`
-    Returns: uint8, shape (height, width, 3), or None
-    """
+    "The poster of an item; None where it is missing or damaged"
     from PIL import Image
     path = Path(folder)/f'{item}.jpg'
     if path.name != f'{item}.jpg' or not path.is_file(): return None    # an id like ../x must not leave the folder
@@ -756,11 +595,7 @@ def draw_card(
     ax,                # Axes from 0 to 1 and 0 to 1.5
     row:pd.Series,     # An item: title, and year and genres where known
 ):
-    """A card with title, year and genres in place of a poster, coloured by the first genre
-
-    ax: Axes from 0 to 1 and 0 to 1.5
-    row: An item: title, and year and genres where known
-    """
+    "A card with title, year and genres in place of a poster, coloured by the first genre"
     title,year = row.reindex(['title','year']).astype(object).fillna('').map(str)
     genres = words_of(pd.Series([row.get('genres')], dtype=object))[0]
     paper = _paper[sum(genres[0].encode(errors='replace') if genres else b'') % len(_paper)]
@@ -775,12 +610,7 @@ def draw_poster(
     row:pd.Series,     # An item: title
     image:np.ndarray,  # From `read_poster`
 ):
-    """A poster, whole and in its own proportions, with the title below
-
-    ax: Axes from 0 to 1 and -.3 to 1.5
-    row: An item: title
-    image: From `read_poster`
-    """
+    "A poster, whole and in its own proportions, with the title below"
     h,w = image.shape[:2]
     half = min(.5, .75*w/h)
     ax.imshow(image, extent=(.5-half, .5+half, .75-half*h/w, .75+half*h/w))
@@ -791,12 +621,7 @@ def shelf_table(
     items,             # Raw item ids, or a table with a column `item`; 1 to 200
     data=None,         # Interactions, a table of items or a recommender; None: the titles in `items`, or ids
 )->pd.DataFrame:       # title, and year and genres where known, indexed by raw id
-    """What is known of items to show; raises ValueError for none or too many, KeyError for unknown ones
-
-    items: Raw item ids, or a table with a column `item`; 1 to 200
-    data = None: Interactions, a table of items or a recommender; None: the titles in `items`, or ids
-    Returns: title, and year and genres where known, indexed by raw id
-    """
+    "What is known of items to show; raises ValueError for none or too many, KeyError for unknown ones"
     ids = _ids(items)
     if not 1 <= len(ids) <= 200: raise ValueError(f'{len(ids)} items: show between 1 and 200 at a time')
     if data is None and _is_table(items) and hasattr(items, 'columns'):
@@ -815,14 +640,7 @@ def show_items(
     ncols:int=5,       # Items in a row
     data=None,         # Interactions, a table of items or a recommender; None: the titles in `items`, or ids
 )->np.ndarray:         # Axes, one for each item
-    """A grid of posters with titles, and a drawn card where there is no whole poster
-
-    items: Raw item ids, or a table with a column `item` such as `recommend` gives; 1 to 200
-    posters = None: Folder of `{item}.jpg`; None: cards only
-    ncols = 5: Items in a row
-    data = None: Interactions, a table of items or a recommender; None: the titles in `items`, or ids
-    Returns: Axes, one for each item
-    """
+    "A grid of posters with titles, and a drawn card where there is no whole poster"
     check_given(ncols=ncols)
     check_whole(ncols=ncols)
     if posters is not None and not Path(posters).is_dir(): raise FileNotFoundError(f'no folder of posters at {posters}')
@@ -861,14 +679,7 @@ def to_projector(
     data=None,       # Interactions or a table of items, for title, year and genres; None: the titles the model knows
     least:int=1,     # Leave out items with fewer ratings in train
 )->tuple:            # Paths of the vectors and of the metadata
-    """Write item factors and titles for TensorBoard's Embedding Projector
-
-    folder: Made if it is not there
-    model: A fitted model with factors
-    data = None: Interactions or a table of items, for title, year and genres; None: the titles the model knows
-    least = 1: Leave out items with fewer ratings in train
-    Returns: Paths of the vectors and of the metadata
-    """
+    "Write item factors and titles for TensorBoard's Embedding Projector"
     codes,ids,n = rated(model, least)
     X = learned(model, 'item_factors')[codes]
     if np.abs(X).max() > np.finfo(np.float32).max: raise ValueError('the factors are too large for float32: fit again')
@@ -890,14 +701,7 @@ def html_figure(
     wide:bool=False,    # Keep its width on a phone, and scroll?
     **grid,             # Rows and columns of axes, for `Figure.subplots`
 )->str:
-    """A figure as HTML that needs no other file
-
-    draw: Function that fills the axes it is given
-    size: Width and height in inches
-    alt: What it shows, in words
-    wide = False: Keep its width on a phone, and scroll?
-    Returns: Rows and columns of axes, for `Figure.subplots`
-    """
+    "A figure as HTML that needs no other file"
     fig,out = Figure(size, dpi=140, layout='constrained'),BytesIO()
     draw(fig.subplots(**grid))
     fig.savefig(out, format='png')
@@ -910,20 +714,13 @@ def html_section(
     title:str,          # Plain text
     *parts,             # HTML of what is in it
 )->str:
-    """A section with its heading
-
-    title: Plain text
-    Returns: HTML of what is in it
-    """
+    "A section with its heading"
     return f'<section><h2>{html.escape(title)}</h2>{"".join(parts)}</section>'
 
 def html_pair(
     tables:dict,        # {caption: DataFrame}
 )->str:
-    """Tables side by side where there is room
-
-    tables: {caption: DataFrame}
-    """
+    "Tables side by side where there is room"
     boxes = [f'<figure><figcaption>{html.escape(c)}</figcaption><div class="scroll">{html_table(df)}</div></figure>'
              for c,df in tables.items()]
     return f'<div class="pair">{"".join(boxes)}</div>'
@@ -933,10 +730,7 @@ def liked_section(
     model, data,    # As for `interpret_report`
     k:int,          # Rows of the tables
 )->str:
-    """HTML about biases: both ends, and why they are neither the mean nor fame
-
-    k: Rows of the tables
-    """
+    "HTML about biases: both ends, and why they are neither the mean nor fame"
     table = bias_table(model, data)
     ends = table.drop(columns='item')
     parts = [html_pair({'Most liked': ends.head(k), 'Least liked': ends[::-1].head(k)})]
@@ -951,10 +745,7 @@ def map_section(
     model, data,    # As for `interpret_report`
     k:int,          # Components to look at, at most
 )->str:
-    """HTML about components: how much they explain, the map, and their ends
-
-    k: Components to look at, at most
-    """
+    "HTML about components: how much they explain, the map, and their ends"
     pca = embedding_pca(model, k)
     every = embedding_pca(model, min(len(pca.coords), len(pca.mean)))
     few = min(3, k)
@@ -972,11 +763,7 @@ def traits_section(
     k:int,          # Components to look at, at most
     rows:int,       # Rows of the table
 )->str:
-    """HTML about correlations with genres and years; '' where the data has neither
-
-    k: Components to look at, at most
-    rows: Rows of the table
-    """
+    "HTML about correlations with genres and years; '' where the data has neither"
     info = item_info(data)
     if info is None or not {'genres','year'} & set(info): return ''
     table = component_traits(model, data, min(3, k))
@@ -989,11 +776,7 @@ def near_section(
     k:int,          # Rows of the tables
     n:int=4,        # How many items
 )->str:
-    """HTML about the neighbours of the best known items
-
-    k: Rows of the tables
-    n = 4: How many items
-    """
+    "HTML about the neighbours of the best known items"
     ids = most_rated(model, embedding_pca(model, 1).coords.index, n)
     near = model.similar_items(ids, k=k)
     near['title'] = item_table(near.similar, data).title.to_numpy()
@@ -1025,11 +808,7 @@ def has_learned(
     model,       # A fitted model
     name:str,    # As for `learned`
 )->bool:
-    """Has a model learned anything under a name?
-
-    model: A fitted model
-    name: As for `learned`
-    """
+    "Has a model learned anything under a name?"
     try: return bool(learned(model, name).any())
     except TypeError: return False
 
@@ -1057,15 +836,7 @@ def interpret_report(
     data=None,      # Interactions or a table of items: genres, years, mean ratings; None: the titles the model knows
     k:int=10,       # Rows of the tables
 )->Path:            # Path of the page
-    """Write one HTML page about what a model has learned of items; raises TypeError if it has neither factors nor
-    biases
-
-    model: A fitted model with factors, biases, or both
-    folder: Where to write report.html; made if it is not there
-    data = None: Interactions or a table of items: genres, years, mean ratings; None: the titles the model knows
-    k = 10: Rows of the tables
-    Returns: Path of the page
-    """
+    "Write one HTML page about what a model has learned of items; raises TypeError if it has neither factors nor biases"
     k = check_k(k)
     body = ''.join(_report_sections(model, data, k))
     style = _style + ''.join(_numbers.format(k=k) for k in range(1, 8))

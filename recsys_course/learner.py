@@ -45,12 +45,7 @@ class _Ratings:
         x,   # Codes, int64, shape (n, 2)
         y,   # Ratings, float32, shape (n,), or None
     ):       # Other events with the same vocabularies and titles
-        """The same with other rows
-
-        x: Codes, int64, shape (n, 2)
-        y: Ratings, float32, shape (n,), or None
-        Returns: Other events with the same vocabularies and titles
-        """
+        "The same with other rows"
         return _Ratings(x, y, self.user_ids, self.item_ids, self.titles)
 
     def new_empty(self):
@@ -60,10 +55,7 @@ class _Ratings:
     def to(self,
         device,   # Where the tensors shall live
     ):            # self
-        """Move the tensors
-
-        device: Where the tensors shall live
-        """
+        "Move the tensors"
         self.x,self.y = (o if o is None else o.to(device) for o in (self.x,self.y))
         return self
 
@@ -102,10 +94,7 @@ class _RatingsDL(TfmdDL):
     def to(self,
         device,   # Where the data shall live
     ):
-        """Move the data
-
-        device: Where the data shall live
-        """
+        "Move the data"
         self.device = device
         self.dataset.to(device)
 
@@ -133,12 +122,7 @@ def new(self:_RatingsDL,
     cls=None,       # Another class of loader
     **kwargs
 ):                  # A loader
-    """A loader like this one, with a few arguments changed
-
-    dataset = None: Other rows
-    cls = None: Another class of loader
-    Returns: A loader
-    """
+    "A loader like this one, with a few arguments changed"
     return super(_RatingsDL, self).new(dataset, cls, **{'seed':self.seed, **kwargs})
 
 # %% ../nbs/15_learner.ipynb #40ad5164
@@ -147,11 +131,7 @@ def table(self:_Ratings,
     x,        # Codes, shape (n, 2)
     y=None,   # Ratings, shape (n,), or None
 )->pd.DataFrame:
-    """Rows for people: raw ids, titles, ratings
-
-    x: Codes, shape (n, 2)
-    y = None: Ratings, shape (n,), or None
-    """
+    "Rows for people: raw ids, titles, ratings"
     users,items = x.cpu().numpy().T
     res = dict(user=self.user_ids.decode(users), item=self.item_ids.decode(items))
     if self.titles is not None: res['title'] = self.titles.reindex(res['item']).to_numpy()
@@ -169,13 +149,7 @@ def decode_batch(self:_RatingsDL,
     max_n=9,     # Rows, at most
     full=True,   # As fastai passes it: ids are all there is to decode
 ):               # A tuple for each row: what it says, and its number
-    """Rows for people, one by one
-
-    b: Codes, and ratings or predictions
-    max_n = 9: Rows, at most
-    full = True: As fastai passes it: ids are all there is to decode
-    Returns: A tuple for each row: what it says, and its number
-    """
+    "Rows for people, one by one"
     rows = self.dataset.table(b[0][:max_n])
     return L(zip((row for _,row in rows.iterrows()), b[1].reshape(-1)[:max_n].tolist()))
 
@@ -199,15 +173,7 @@ def show_batch(self:_RatingsDL,
     show=True,      # Display it?
     unique=False,   # As fastai passes it: rows are what they are
 ):                  # The table, unless it was displayed
-    """Show a batch as a table with titles; the table itself if not `show`
-
-    b = None: A batch; None: the next one
-    max_n = 9: Rows to show
-    ctxs = None: As fastai passes it: a table needs no axes
-    show = True: Display it?
-    unique = False: As fastai passes it: rows are what they are
-    Returns: The table, unless it was displayed
-    """
+    "Show a batch as a table with titles; the table itself if not `show`"
     b = [o[:max_n] for o in (self.one_batch() if b is None else b)]
     df = self.dataset.table(*b)
     return display_df(df) if show else df
@@ -220,15 +186,7 @@ def show_results(self:_RatingsDL,
     ctxs=None,      # As fastai passes it: a table needs no axes
     show=True,      # Display it?
 ):                  # The table, unless it was displayed
-    """Show a batch beside its predictions; the table itself if not `show`
-
-    b: A batch
-    out: Predictions for it
-    max_n = 9: Rows to show
-    ctxs = None: As fastai passes it: a table needs no axes
-    show = True: Display it?
-    Returns: The table, unless it was displayed
-    """
+    "Show a batch beside its predictions; the table itself if not `show`"
     out = out[0] if isinstance(out, (tuple, list)) else out
     df = self.dataset.table(*(o[:max_n] for o in b)).assign(predicted=out[:max_n].cpu().numpy().ravel().round(2))
     return display_df(df) if show else df
@@ -266,16 +224,7 @@ class _CollabDLs(DataLoaders):
         num_workers=0,       # As fastai passes it: slicing needs no helpers
         process=True,        # As fastai passes it: there is nothing to process
     ):                       # A loader in the order of the rows
-        """A loader of a table with columns user and item (and rating, if `with_labels`); raises KeyError for unknown
-        ids
-
-        test_items: DataFrame or anything that makes one, or rows as dicts or Series; raw ids
-        rm_type_tfms = None: As fastai passes it: there are no transforms
-        with_labels = False: Take the ratings, too?
-        num_workers = 0: As fastai passes it: slicing needs no helpers
-        process = True: As fastai passes it: there is nothing to process
-        Returns: A loader in the order of the rows
-        """
+        "A loader of a table with columns user and item (and rating, if `with_labels`); raises KeyError for unknown ids"
         df,d = _as_table(test_items, ('user','item','rating')[:2 + with_labels]),self.train.dataset
         sides = dict(user=d.user_ids, item=d.item_ids)
         codes = [ids.encode(df[c]) if len(df) else np.zeros(0, np.int64) for c,ids in sides.items()]
@@ -322,18 +271,7 @@ def collab_dls(
     drop_last:bool=False,      # Leave out what does not fill a batch, in training?
     path='.',                  # Where the learner keeps its files
 )->DataLoaders:                # Its `classes` hold ids of users and items by code
-    """Fast loaders of codes, int64, shape (bs, 2), and ratings, float32, shape (bs,); raises KeyError for unknown ids
-
-    train: Rows to learn from
-    valid = None: Rows to measure the error on; None: a share of train, which is then not trained on
-    bs = None: Rows per batch; a single row left over joins the last; None: some 320 batches per epoch
-    holdout = 0.1: That share, if there is no `valid`; 0: train on all rows, measure nothing
-    seed = 42: Makes the share, and the order of the rows
-    device = None: Where the data lives; None: fastai's default, a GPU if there is one
-    drop_last = False: Leave out what does not fill a batch, in training?
-    path = '.': Where the learner keeps its files
-    Returns: Its `classes` hold ids of users and items by code
-    """
+    "Fast loaders of codes, int64, shape (bs, 2), and ratings, float32, shape (bs,); raises KeyError for unknown ids"
     check_whole(bs=bs)
     _check_seed(seed)
     if valid is None and isinstance(train, Interactions): train,valid = _hold_out(train, holdout, seed)
@@ -350,12 +288,7 @@ class _MSE(nn.MSELoss):
         pred,   # Predictions, shape (n,) or (n, 1)
         y,      # Ratings, shape (n,)
     ):          # Scalar, or shape (n,) if `reduction` is 'none'
-        """The error; raises ValueError if the numbers of predictions and ratings differ
-
-        pred: Predictions, shape (n,) or (n, 1)
-        y: Ratings, shape (n,)
-        Returns: Scalar, or shape (n,) if `reduction` is 'none'
-        """
+        "The error; raises ValueError if the numbers of predictions and ratings differ"
         if pred.numel() != y.numel():
             raise ValueError(f'{tuple(pred.shape)} predictions for {tuple(y.shape)} ratings: give one prediction a row')
         return F.mse_loss(pred.reshape(-1), y.reshape(-1), reduction=self.reduction)
@@ -383,11 +316,7 @@ class _Learner(Learner):
         dl=None,     # Another loader
         **kwargs
     ):
-        """As fastai's; one row keeps its dimension, which fastai loses
-
-        ds_idx = 1: 0: train, 1: validation, unless there is a `dl`
-        dl = None: Another loader
-        """
+        "As fastai's; one row keeps its dimension, which fastai loses"
         if dl is None: dl = self.dls[ds_idx].new(shuffle=False, drop_last=False)
         if not isinstance(dl, _RatingsDL) or len(dl.dataset) != 1: return super().get_preds(ds_idx, dl, **kwargs)
         res = super().get_preds(dl=dl, **{**kwargs, 'reorder': False})
@@ -448,24 +377,7 @@ def collab_learner(
     n_threads:int=1,          # Threads of PyTorch in training: batches are so small that more of them cost time
     **kwargs
 )->Learner:                   # Untrained; try `fit_one_cycle(6)`, for the network `bs=512` and `fit_one_cycle(10)`
-    """A `Learner` with one of our models, for any scale; raises ValueError for a y_range that excludes ratings
-
-    dls: From `collab_dls`; fastai's own will do
-    n_factors = 50: Numbers kept for each user and item
-    use_nn = False: The network `EmbeddingNN` instead of `DotProductBias`?
-    layers = None: Sizes of the network's hidden layers; None: (100,)
-    emb_szs = None: Widths of the network's embeddings, as for `get_emb_sz`; None: `n_factors` for both
-    y_range = None: (low, high) of predictions; None: an eighth wider than the ratings; False: no limits
-    dropout = 0.1: Of the network, in training
-    seed = 42: Makes the parameters
-    loss_func = None: None: mean squared error
-    opt_func = None: None: fastai's Adam, computed by PyTorch's fused AdamW
-    lr = None: Learning rate, unless `fit` gets another; None: 5e-3, and for the network [1e-2, 1e-3]
-    wd = None: Weight decay, unless `fit` gets another; None: 0.25, and for the network [1.5, 0.1]
-    splitter = None: Groups of parameters; None: one, and for the network embeddings and layers apart
-    n_threads = 1: Threads of PyTorch in training: batches are so small that more of them cost time
-    Returns: Untrained; try `fit_one_cycle(6)`, for the network `bs=512` and `fit_one_cycle(10)`
-    """
+    "A `Learner` with one of our models, for any scale; raises ValueError for a y_range that excludes ratings"
     if not isinstance(dls, DataLoaders):
         raise TypeError(f'expected DataLoaders, got {type(dls).__name__}: make them with collab_dls')
     _check_seed(seed)
@@ -536,12 +448,7 @@ def _train_default(train):
     return learn
 
 class LearnerRecommender(Recommender):
-    """A trained fastai `Learner` as a recommender
-
-    learn = None: A trained `Learner`; or a function from `Interactions` to one; None: our defaults
-    train = None: What it was trained on; with a function: fit at once
-    n_threads = 1: Threads of PyTorch, in `fit` and in answers; None: one for each core
-    """
+    "A trained fastai `Learner` as a recommender"
     not_saved = ('learn','trainer')
     learn = trainer = model = None
     def __init__(self,
@@ -562,10 +469,7 @@ class LearnerRecommender(Recommender):
         else: self._adopt(learn, train)
 
     def fit(self, train): # Interactions to learn from
-        """Have a new learner trained; raises RuntimeError if there is no function to do so
-
-        train: Interactions to learn from
-        """
+        "Have a new learner trained; raises RuntimeError if there is no function to do so"
         if self.trainer is None:
             raise RuntimeError('this recommender was made from a trained learner: to fit, '
                                'make LearnerRecommender(f) with a function f(train) that gives one')
@@ -647,12 +551,7 @@ def predict_codes(self:LearnerRecommender,
     u:np.ndarray,    # User codes, int64, shape (n,)
     i:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:       # On the rating scale, not clipped, float32, shape (n,)
-    """Predictions of the model, pair by pair; for users and items that it has not met, as `scores` has them
-
-    u: User codes, int64, shape (n,)
-    i: Item codes, int64, shape (n,)
-    Returns: On the rating scale, not clipped, float32, shape (n,)
-    """
+    "Predictions of the model, pair by pair; for users and items that it has not met, as `scores` has them"
     u,i = np.asarray(u),np.asarray(i)
     with _asked(self.model, self.n_threads) as device:
         x = torch.stack([_on(device, u, self.user_rows), _on(device, i, self.item_rows)], dim=1)
@@ -680,11 +579,7 @@ def _has_vectors(model): return hasattr(model, 'user_vectors') and hasattr(model
 def scores(self:LearnerRecommender,
     user_codes,   # Codes, int64, shape (n,)
 ):                # Predictions, float32, shape (n, len(self.items))
-    """Predicted ratings of all items
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: Predictions, float32, shape (n, len(self.items))
-    """
+    "Predicted ratings of all items"
     if _has_vectors(self.model): return self.vector_scores(self.user_vectors(user_codes))
     n = len(self.items)
     return self.predict_codes(np.repeat(user_codes, n), np.tile(np.arange(n), len(user_codes))).reshape(-1, n)
@@ -693,11 +588,7 @@ def scores(self:LearnerRecommender,
 def user_vectors(self:LearnerRecommender,
     user_codes,   # Codes, int64, shape (n,)
 ):                # float32, shape (n, d), as `vector_scores` takes them
-    """What the model knows of some users; raises NotImplementedError for models that do not say
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: float32, shape (n, d), as `vector_scores` takes them
-    """
+    "What the model knows of some users; raises NotImplementedError for models that do not say"
     self._check_vectors()
     vectors,new = self._rows_of_users(user_codes),~self.met_users[user_codes]
     own = self.model.u_weight.weight.shape[1] if isinstance(self.model, WideDeep) else None
@@ -745,11 +636,7 @@ def _of_items(self:LearnerRecommender, table):
 def vector_scores(self:LearnerRecommender,
     vectors,      # User vectors, float32, shape (n, d)
 ):                # Predictions, float32, shape (n, len(self.items))
-    """Predicted ratings of all items for user vectors
-
-    vectors: User vectors, float32, shape (n, d)
-    Returns: Predictions, float32, shape (n, len(self.items))
-    """
+    "Predicted ratings of all items for user vectors"
     vectors = np.asarray(vectors, np.float32)
     if not len(vectors): return np.zeros((0, len(self.items)), np.float32)
     with _asked(self.model, self.n_threads) as device:
@@ -771,11 +658,7 @@ def _of_new_item(self:LearnerRecommender, vectors, scores):
 def similarity_rows(self:LearnerRecommender,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:           # float32, shape (n, len(self.items))
-    """Cosine of item factors; of who met the items, where the model has none
-
-    codes: Item codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Cosine of item factors; of who met the items, where the model has none"
     if not hasattr(self.model, 'item_factors'): return Recommender.similarity_rows(self, codes)
     s = cosine_of_rows(self._of_items(self.model.item_factors), codes)
     return np.where(self.met_items[codes,None] & self.met_items, s, -np.inf)
@@ -785,10 +668,7 @@ def similarity_rows(self:LearnerRecommender,
 def set_state(self:LearnerRecommender,
     state:dict,   # What was saved
 ):
-    """Take over the model, ready to answer; there is no learner to train it with
-
-    state: What was saved
-    """
+    "Take over the model, ready to answer; there is no learner to train it with"
     Saveable.set_state(self, state)
     self.trainer = None
 
@@ -833,11 +713,7 @@ def _best_vector(loss, start, steps=50):
 def fold_in(self:LearnerRecommender,
     history,        # Rows with columns item and rating, or {item: rating}; raw ids
 )->User:      # What `recommend` takes in place of a user
-    """A user row for somebody new, fitted while the model stays as it is; raises KeyError for unknown items
-
-    history: Rows with columns item and rating, or {item: rating}; raw ids
-    Returns: What `recommend` takes in place of a user
-    """
+    "A user row for somebody new, fitted while the model stays as it is; raises KeyError for unknown items"
     model = self.model
     self._check_vectors()
     codes,r = self.encode_history(history)

@@ -22,12 +22,7 @@ def create_params(
     size,              # Shape: tuple, list, or one int
     std:float=0.01,    # Standard deviation of the normal distribution, before it is cut off at two of them
 )->nn.Parameter:       # float32; drawn from torch's own generator, so `torch.manual_seed` repeats it
-    """A tensor of small random numbers for a model to train
-
-    size: Shape: tuple, list, or one int
-    std = 0.01: Standard deviation of the normal distribution, before it is cut off at two of them
-    Returns: float32; drawn from torch's own generator, so `torch.manual_seed` repeats it
-    """
+    "A tensor of small random numbers for a model to train"
     return nn.Parameter(torch.randn(size).fmod_(2).mul_(std))
 
 # %% ../nbs/13_models.ipynb #2eafa479
@@ -35,12 +30,7 @@ def in_range(
     x:torch.Tensor,   # Any numbers
     y_range,          # (low, high), or None
 )->torch.Tensor:      # The same shape
-    """Squash numbers into a range with a sigmoid; None leaves them alone
-
-    x: Any numbers
-    y_range: (low, high), or None
-    Returns: The same shape
-    """
+    "Squash numbers into a range with a sigmoid; None leaves them alone"
     if y_range is None: return x
     lo,hi = y_range
     return torch.sigmoid(x)*(hi - lo) + lo
@@ -48,11 +38,7 @@ def in_range(
 def check_range(
     y_range,       # (low, high), or None
 )->tuple:          # Two floats, or None
-    """A range as two floats; raises ValueError for what is none
-
-    y_range: (low, high), or None
-    Returns: Two floats, or None
-    """
+    "A range as two floats; raises ValueError for what is none"
     if y_range is None: return None
     try: lo,hi = map(float, y_range)
     except (TypeError, ValueError):
@@ -68,11 +54,7 @@ class _Params(Module):
     def forward(self,
         codes,   # int64, any shape
     ):           # Rows of the table, shape (*codes.shape, d)
-        """Look rows up
-
-        codes: int64, any shape
-        Returns: Rows of the table, shape (*codes.shape, d)
-        """
+        "Look rows up"
         return self.weight[codes]
 
 def make_table(
@@ -80,13 +62,7 @@ def make_table(
     n:int,           # Rows
     d:int,           # Numbers in a row
 )->Module:           # With a `weight` of shape (n, d)
-    """A table of small random numbers; raises ValueError for an unknown kind or an empty table
-
-    embedding: 'nn' (`nn.Embedding`) or 'params' (`create_params`)
-    n: Rows
-    d: Numbers in a row
-    Returns: With a `weight` of shape (n, d)
-    """
+    "A table of small random numbers; raises ValueError for an unknown kind or an empty table"
     check_choice(('nn','params'), embedding=embedding)
     try:
         check_given(rows=n, columns=d)
@@ -111,22 +87,14 @@ class Network(Module, Saveable):
         args:dict,     # Of the constructor
         state:dict,    # From `get_state`
     ):                 # A network
-        """As `Saveable` does, but no memory is asked for before the sizes are known to be right
-
-        args: Of the constructor
-        state: From `get_state`
-        Returns: A network
-        """
+        "As `Saveable` does, but no memory is asked for before the sizes are known to be right"
         with torch.device('meta'): check_weights(state, cls(**args).state_dict())
         return super().remake(args, state)
 
     def set_state(self,
         state:dict,   # From `get_state`
     ):
-        """Take over parameters and buffers, ready to answer; raises ValueError where they do not fit
-
-        state: From `get_state`
-        """
+        "Take over parameters and buffers, ready to answer; raises ValueError where they do not fit"
         check_weights(state, self.state_dict())
         self.load_state_dict({k: torch.from_numpy(np.array(v)) for k,v in state.items()})
         self.eval()
@@ -141,10 +109,7 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forget_l
 def torch_threads(
     n:int=None,   # Threads that PyTorch may use, as for `count_threads`; None: one for each core
 ):
-    """Limit PyTorch to `n` threads inside a `with` block; to one in a forked child
-
-    n = None: Threads that PyTorch may use, as for `count_threads`; None: one for each core
-    """
+    "Limit PyTorch to `n` threads inside a `with` block; to one in a forked child"
     n = openmp_threads(n)
     with _limits['lock']:
         if _limits['inside'] == 0: _limits['before'] = torch.get_num_threads()
@@ -158,15 +123,7 @@ def torch_threads(
 
 # %% ../nbs/13_models.ipynb #94d31c67
 class DotProduct(Network):
-    """Matrix factorisation: a prediction is the dot product of a user's and an item's factors
-
-    n_users: Rows of the user table, `len(inter.users)`: row 0 is the unknown user
-    n_items: Rows of the item table, `len(inter.items)`: row 0 is the unknown item
-    n_factors = 50: Numbers kept for each user and each item
-    y_range = None: (low, high) of predictions, reached with a sigmoid; None: no limits
-    embedding = 'nn': Tables made of 'nn' (`nn.Embedding`) or of 'params' (`create_params`)
-    base = 0.0: What every sum starts from, the same for all users and items; see `start_from`
-    """
+    "Matrix factorisation: a prediction is the dot product of a user's and an item's factors"
     def __init__(self,
         n_users:int,         # Rows of the user table, `len(inter.users)`: row 0 is the unknown user
         n_items:int,         # Rows of the item table, `len(inter.items)`: row 0 is the unknown item
@@ -185,21 +142,13 @@ class DotProduct(Network):
     def raw(self,
         x:torch.Tensor,   # Codes, int64, shape (n, 2)
     )->torch.Tensor:      # Shape (n,)
-        """Predictions before they are squashed into the range
-
-        x: Codes, int64, shape (n, 2)
-        Returns: Shape (n,)
-        """
+        "Predictions before they are squashed into the range"
         return (self.u_weight(x[:,0])*self.i_weight(x[:,1])).sum(1) + self.base
 
     def forward(self,
         x:torch.Tensor,   # Codes, int64, shape (n, 2): users in column 0, items in column 1
     )->torch.Tensor:      # Predictions, float32, shape (n,)
-        """Predicted ratings of user-item pairs
-
-        x: Codes, int64, shape (n, 2): users in column 0, items in column 1
-        Returns: Predictions, float32, shape (n,)
-        """
+        "Predicted ratings of user-item pairs"
         return in_range(self.raw(x), self.y_range)
 
 # %% ../nbs/13_models.ipynb #4a356f0d
@@ -207,11 +156,7 @@ def start_from(
     rating:float,   # What to predict when nothing else is known, such as the mean
     y_range,        # (low, high) of predictions; None: no limits
 )->float:
-    """The sum that a model needs to predict a rating; raises ValueError for one that is out of reach
-
-    rating: What to predict when nothing else is known, such as the mean
-    y_range: (low, high) of predictions; None: no limits
-    """
+    "The sum that a model needs to predict a rating; raises ValueError for one that is out of reach"
     if y_range is None: return float(rating)
     lo,hi = check_range(y_range)
     if not lo < rating < hi: raise ValueError(f'a prediction of {rating:g} is out of reach of y_range={lo,hi}')
@@ -219,15 +164,7 @@ def start_from(
 
 # %% ../nbs/13_models.ipynb #8f30c9c6
 class DotProductBias(DotProduct):
-    """Dot product of factors, plus a bias for the user and one for the item
-
-    n_users: Rows of the user table, `len(inter.users)`: row 0 is the unknown user
-    n_items: Rows of the item table, `len(inter.items)`: row 0 is the unknown item
-    n_factors = 50: Numbers kept for each user and each item, beside the bias
-    y_range = (0.5, 5.5): (low, high) of predictions, a little wider than the ratings; None: no limits
-    embedding = 'nn': Tables made of 'nn' (`nn.Embedding`) or of 'params' (`create_params`)
-    base = 0.0: What every sum starts from, the same for all users and items; see `start_from`
-    """
+    "Dot product of factors, plus a bias for the user and one for the item"
     def __init__(self,
         n_users:int,             # Rows of the user table, `len(inter.users)`: row 0 is the unknown user
         n_items:int,             # Rows of the item table, `len(inter.items)`: row 0 is the unknown item
@@ -243,11 +180,7 @@ class DotProductBias(DotProduct):
     def raw(self,
         x:torch.Tensor,   # Codes, int64, shape (n, 2)
     )->torch.Tensor:      # Shape (n,)
-        """Predictions before they are squashed into the range
-
-        x: Codes, int64, shape (n, 2)
-        Returns: Shape (n,)
-        """
+        "Predictions before they are squashed into the range"
         return super().raw(x) + self.u_bias(x[:,0]).squeeze(1) + self.i_bias(x[:,1]).squeeze(1)
 
 # %% ../nbs/13_models.ipynb #5d111b43
@@ -276,11 +209,7 @@ def item_bias(self:DotProductBias)->torch.Tensor:  # Shape (n_items,)
 def user_vectors(self:DotProduct,
     users:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # Shape (n, n_factors)
-    """All that the model knows of some users
-
-    users: Codes, int64, shape (n,)
-    Returns: Shape (n, n_factors)
-    """
+    "All that the model knows of some users"
     return self.u_weight(users)
 
 @patch
@@ -288,12 +217,7 @@ def score_items(self:DotProduct,
     vectors:torch.Tensor,       # From `user_vectors`, shape (n, n_factors)
     items:torch.Tensor=None,    # Codes of the items wanted, int64, shape (m,); None: all
 )->torch.Tensor:                # Predictions, shape (n, m)
-    """Predictions of each item for each user vector
-
-    vectors: From `user_vectors`, shape (n, n_factors)
-    items = None: Codes of the items wanted, int64, shape (m,); None: all
-    Returns: Predictions, shape (n, m)
-    """
+    "Predictions of each item for each user vector"
     items = slice(None) if items is None else items
     return in_range(self.raw_items(vectors, items), self.y_range)
 
@@ -302,12 +226,7 @@ def raw_items(self:DotProduct,
     vectors:torch.Tensor,   # From `user_vectors`, shape (n, n_factors)
     items,                  # Codes of the items wanted, int64, shape (m,), or a slice
 )->torch.Tensor:            # Shape (n, m)
-    """Scores of items before they are squashed into the range
-
-    vectors: From `user_vectors`, shape (n, n_factors)
-    items: Codes of the items wanted, int64, shape (m,), or a slice
-    Returns: Shape (n, m)
-    """
+    "Scores of items before they are squashed into the range"
     return vectors @ self.item_factors[items].T + self.base
 
 # %% ../nbs/13_models.ipynb #e4b89c19
@@ -315,11 +234,7 @@ def raw_items(self:DotProduct,
 def user_vectors(self:DotProductBias,
     users:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # Shape (n, n_factors+1): factors, then the bias
-    """All that the model knows of some users
-
-    users: Codes, int64, shape (n,)
-    Returns: Shape (n, n_factors+1): factors, then the bias
-    """
+    "All that the model knows of some users"
     return torch.cat([self.u_weight(users), self.u_bias(users)], dim=1)
 
 @patch
@@ -327,12 +242,7 @@ def raw_items(self:DotProductBias,
     vectors:torch.Tensor,   # From `user_vectors`, shape (n, n_factors+1)
     items,                  # Codes of the items wanted, int64, shape (m,), or a slice
 )->torch.Tensor:            # Shape (n, m)
-    """Scores of items before they are squashed into the range
-
-    vectors: From `user_vectors`, shape (n, n_factors+1)
-    items: Codes of the items wanted, int64, shape (m,), or a slice
-    Returns: Shape (n, m)
-    """
+    "Scores of items before they are squashed into the range"
     return vectors[:,:-1] @ self.item_factors[items].T + vectors[:,-1:] + self.item_bias[items] + self.base
 
 # %% ../nbs/13_models.ipynb #8ef62558
@@ -340,11 +250,7 @@ def check_weights(
     state:dict,        # Arrays by name
     like:dict=None,    # Tensors whose names, shapes and types they must have; None: any, in float32
 ):
-    """Raise ValueError naming the first array of weights that does not fit, or holds what is no finite number
-
-    state: Arrays by name
-    like = None: Tensors whose names, shapes and types they must have; None: any, in float32
-    """
+    "Raise ValueError naming the first array of weights that does not fit, or holds what is no finite number"
     odd = [] if like is None else sorted(set(state) ^ set(like))
     if odd: raise ValueError(f'{odd[0][:60]!r} is {"missing" if odd[0] in like else "no part of this network"}')
     for name,a in state.items():

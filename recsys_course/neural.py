@@ -21,11 +21,7 @@ from .models import Network,check_range,in_range,make_table
 def table_width(
     n_rows:int,   # Rows of the table
 )->int:           # Numbers in each row
-    """Width of an embedding table by fastai's rule of thumb
-
-    n_rows: Rows of the table
-    Returns: Numbers in each row
-    """
+    "Width of an embedding table by fastai's rule of thumb"
     check_given(n_rows=n_rows)
     check_whole(n_rows=n_rows)
     return min(600, round(1.6*n_rows**.56))
@@ -33,10 +29,7 @@ def table_width(
 def is_width(
     n,         # Anything
 )->bool:
-    """Is it a whole number of at least 1?
-
-    n: Anything
-    """
+    "Is it a whole number of at least 1?"
     try: check_whole(width=n)
     except ValueError: return False
     return n is not None
@@ -45,12 +38,7 @@ def check_widths(
     name:str,    # What they are called
     widths,      # Several whole numbers
 )->tuple:        # Ints
-    """Whole numbers of at least 1; raises ValueError for anything else
-
-    name: What they are called
-    widths: Several whole numbers
-    Returns: Ints
-    """
+    "Whole numbers of at least 1; raises ValueError for anything else"
     if isinstance(widths, str) or not hasattr(widths, '__iter__'):
         raise ValueError(f'{name}={widths!r} must be several whole numbers, such as (100,), or () for none')
     widths = tuple(widths)
@@ -61,10 +49,7 @@ def check_widths(
 def check_shares(
     **values,    # Shares by name
 ):
-    """Raise ValueError that names the first which is no number from 0 to below 1
-
-    Returns: Shares by name
-    """
+    "Raise ValueError that names the first which is no number from 0 to below 1"
     check_given(**values)
     check_number(**values)
     for name,p in values.items():
@@ -75,12 +60,7 @@ def check_size(
     name:str,    # What it is called
     size,        # (rows, width) of a table
 )->tuple:        # Two ints
-    """The size of a table; raises ValueError for what is no pair of whole numbers of at least 1
-
-    name: What it is called
-    size: (rows, width) of a table
-    Returns: Two ints
-    """
+    "The size of a table; raises ValueError for what is no pair of whole numbers of at least 1"
     pair = tuple(size) if hasattr(size, '__iter__') else ()
     if len(pair) == 2 and all(map(is_width, pair)): return tuple(map(int, pair))
     raise ValueError(f'{name}={size!r}: a table needs at least one row and one column, as (rows, width)')
@@ -89,12 +69,7 @@ def get_emb_sz(
     data,           # `Interactions`, or fastai `DataLoaders` with `classes`
     emb_szs=None,   # Wishes: {name: width}, or a list with a width or (rows, width) for each column; None: the rule
 )->list:            # (rows, width) of each column's table, users first; row 0 is the unknown one
-    """Sizes of embedding tables, widths by fastai's rule unless given; raises ValueError for sizes that do not fit
-
-    data: `Interactions`, or fastai `DataLoaders` with `classes`
-    emb_szs = None: Wishes: {name: width}, or a list with a width or (rows, width) for each column; None: the rule
-    Returns: (rows, width) of each column's table, users first; row 0 is the unknown one
-    """
+    "Sizes of embedding tables, widths by fastai's rule unless given; raises ValueError for sizes that do not fit"
     if isinstance(data, Interactions): rows = dict(user=len(data.users), item=len(data.items))
     elif hasattr(data, 'classes'): rows = {name: len(ids) for name,ids in data.classes.items()}
     else: raise TypeError(f'{type(data).__name__} is neither Interactions nor DataLoaders with `classes`')
@@ -119,15 +94,7 @@ def get_emb_sz(
 
 # %% ../nbs/14_neural.ipynb #0743e10a
 class EmbeddingNN(Network):
-    """A user's and an item's embedding side by side, through linear layers
-
-    user_sz: (n_users, width) of the user table; row 0 is the unknown user
-    item_sz: (n_items, width) of the item table; row 0 is the unknown item
-    layers = (100,): Widths of the hidden layers
-    y_range = (0.5, 5.5): (low, high) of predictions, a little wider than the ratings; None: no limits
-    embed_p = 0.3: Share of embedding numbers dropped in training
-    p = 0.0: Share of hidden numbers dropped in training
-    """
+    "A user's and an item's embedding side by side, through linear layers"
     def __init__(self,
         user_sz,                # (n_users, width) of the user table; row 0 is the unknown user
         item_sz,                # (n_items, width) of the item table; row 0 is the unknown item
@@ -149,15 +116,7 @@ class EmbeddingNN(Network):
         embed_p:float,    # Share of embedding numbers dropped in training
         p:float,          # Share of hidden numbers dropped in training
     ):
-        """Make the layers; raises ValueError for widths that are no whole numbers of at least 1
-
-        user_width: How many numbers of a user's vector the first layer reads
-        item_width: How many numbers of an item's vector it reads
-        layers: Widths of the hidden layers
-        y_range: (low, high) of predictions; None: no limits
-        embed_p: Share of embedding numbers dropped in training
-        p: Share of hidden numbers dropped in training
-        """
+        "Make the layers; raises ValueError for widths that are no whole numbers of at least 1"
         self.layers = check_widths('layers', layers)
         check_shares(embed_p=embed_p, p=p)
         self.y_range = check_range(y_range)
@@ -174,22 +133,14 @@ class EmbeddingNN(Network):
 def user_vectors(self:EmbeddingNN,
     users:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # float32, shape (n, d)
-    """All that the model knows of some users
-
-    users: Codes, int64, shape (n,)
-    Returns: float32, shape (n, d)
-    """
+    "All that the model knows of some users"
     return self.u_weight(users)
 
 @patch
 def item_vectors(self:EmbeddingNN,
     items:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # float32, shape (n, d)
-    """All that the model knows of some items
-
-    items: Codes, int64, shape (n,)
-    Returns: float32, shape (n, d)
-    """
+    "All that the model knows of some items"
     return self.i_weight(items)
 
 @patch
@@ -197,23 +148,14 @@ def wide(self:EmbeddingNN,
     u:torch.Tensor,   # From `user_vectors`, shape (n, d), or (1, d) for one user
     i:torch.Tensor,   # From `item_vectors`, shape (n, e)
 ):                    # A number for each pair, shape (n,), or 0
-    """What is added to the network's output: nothing, unless a subclass says so
-
-    u: From `user_vectors`, shape (n, d), or (1, d) for one user
-    i: From `item_vectors`, shape (n, e)
-    Returns: A number for each pair, shape (n,), or 0
-    """
+    "What is added to the network's output: nothing, unless a subclass says so"
     return 0
 
 @patch
 def forward(self:EmbeddingNN,
     x:torch.Tensor,   # Codes, int64, shape (n, 2): users in column 0, items in column 1
 )->torch.Tensor:      # Predictions, float32, shape (n,)
-    """Predicted ratings of user-item pairs
-
-    x: Codes, int64, shape (n, 2): users in column 0, items in column 1
-    Returns: Predictions, float32, shape (n,)
-    """
+    "Predicted ratings of user-item pairs"
     if np.ndim(x) != 2 or x.shape[1] != 2: raise ValueError(f'pairs of codes have shape (n, 2), not {np.shape(x)}')
     u,i = self.user_vectors(x[:,0]),self.item_vectors(x[:,1])
     user_width,item_width = self.widths
@@ -222,16 +164,7 @@ def forward(self:EmbeddingNN,
 
 # %% ../nbs/14_neural.ipynb #0e3b771c
 class RecommenderNet(EmbeddingNN):
-    """Two tables of equal width and three hidden layers with dropout
-
-    n_users: Rows of the user table, `len(inter.users)`: row 0 is the unknown user
-    n_items: Rows of the item table, `len(inter.items)`: row 0 is the unknown item
-    n_factors = 50: Width of both tables
-    embedding_dropout = 0.02: Share of embedding numbers dropped in training
-    hidden = (128, 256, 128): Widths of the hidden layers
-    dropout = 0.2: Share of hidden numbers dropped in training
-    y_range = (0.5, 5.5): (low, high) of predictions; None: no limits
-    """
+    "Two tables of equal width and three hidden layers with dropout"
     def __init__(self,
         n_users:int,                    # Rows of the user table, `len(inter.users)`: row 0 is the unknown user
         n_items:int,                    # Rows of the item table, `len(inter.items)`: row 0 is the unknown item
@@ -256,12 +189,7 @@ def score_items(self:EmbeddingNN,
     vectors:torch.Tensor,       # From `user_vectors`, shape (n, d)
     items:torch.Tensor=None,    # Codes of the items wanted, int64, shape (m,); None: all
 )->torch.Tensor:                # Predictions, shape (n, m)
-    """Predictions of each item for each user vector
-
-    vectors: From `user_vectors`, shape (n, d)
-    items = None: Codes of the items wanted, int64, shape (m,); None: all
-    Returns: Predictions, shape (n, m)
-    """
+    "Predictions of each item for each user vector"
     if items is None: items = torch.arange(len(self.item_factors), device=vectors.device)
     user_width,item_width = self.widths
     for_users,for_items = self.first.weight.split([user_width, item_width], dim=1)
@@ -287,10 +215,7 @@ def item_factors(self:EmbeddingNN)->nn.Parameter:   # Shape (n_items, width)
 def written(
     value,     # A cell
 )->str:
-    """As text; 3.0 is 3, since one missing cell turns a column of whole numbers into such
-
-    value: A cell
-    """
+    "As text; 3.0 is 3, since one missing cell turns a column of whole numbers into such"
     whole = isinstance(value, (float, np.floating)) and value.is_integer()
     return str(int(value) if whole else value).replace('|', '/')
 
@@ -298,12 +223,7 @@ def as_categories(
     info:pd.DataFrame,   # What is known, indexed by raw id; None: nothing
     columns,             # Which columns; those that are missing are left out
 )->pd.DataFrame:         # Text, or missing
-    """A table of categories: ages in brackets, years in decades, everything else as it is written
-
-    info: What is known, indexed by raw id; None: nothing
-    columns: Which columns; those that are missing are left out
-    Returns: Text, or missing
-    """
+    "A table of categories: ages in brackets, years in decades, everything else as it is written"
     info = pd.DataFrame() if info is None else info
     res = pd.DataFrame(index=info.index)
     for name in [columns] if isinstance(columns, str) else columns or ():
@@ -325,12 +245,7 @@ def tell_left_out(
     encoder:FeatureEncoder,    # What was made of it
     most:int,                  # Words that a column may have
 ):
-    """Warn of columns that have too many different words to learn anything from each
-
-    info: What is known
-    encoder: What was made of it
-    most: Words that a column may have
-    """
+    "Warn of columns that have too many different words to learn anything from each"
     for name in info:
         if name in encoder: continue
         n_words = len(set().union(*words_of(info[name].dropna())))
@@ -340,11 +255,7 @@ def tell_left_out(
 def column_starts(
     sizes,           # Number of categories in each column, the unknown one included
 )->torch.Tensor:     # int64, shape (len(sizes),)
-    """First row of each column in a table that several columns share
-
-    sizes: Number of categories in each column, the unknown one included
-    Returns: int64, shape (len(sizes),)
-    """
+    "First row of each column in a table that several columns share"
     return torch.tensor([0, *np.cumsum(sizes)][:len(sizes)], dtype=torch.int64)
 
 def encode_categories(
@@ -352,13 +263,7 @@ def encode_categories(
     columns,             # Which columns; those that are missing are left out
     vocab,               # `Vocab` of the users or items
 )->tuple:                # Rows of the shared table, int64, shape (len(vocab), n_columns), and the size of each column
-    """Categories of all codes
-
-    info: What is known, indexed by raw id; None: nothing
-    columns: Which columns; those that are missing are left out
-    vocab: `Vocab` of the users or items
-    Returns: Rows of the shared table, int64, shape (len(vocab), n_columns), and the size of each column
-    """
+    "Categories of all codes"
     table = as_categories(info, columns)
     most = max(30, len(vocab)//2)
     encoder = FeatureEncoder(table, max_words=most)
@@ -371,19 +276,7 @@ def encode_categories(
 
 # %% ../nbs/14_neural.ipynb #b71fe8a4
 class WideDeep(EmbeddingNN):
-    """A network on embeddings of ids and categories, plus a linear model on crosses with tags
-
-    n_users: Rows of the user table, `len(inter.users)`: row 0 is the unknown user
-    n_items: Rows of the item table, `len(inter.items)`: row 0 is the unknown item
-    user_sizes = (): Number of categories in each column about users, the unknown one included
-    item_sizes = (): Number of categories in each column about items, the unknown one included
-    n_tags = 0: Number of tags, of which an item may have several
-    n_factors = 30: Width of the user and the item table
-    cat_factors = 8: Width of the vectors of categories and tags
-    layers = (100,): Widths of the hidden layers
-    y_range = (0.5, 5.5): (low, high) of predictions; None: no limits
-    embed_p = 0.3: Share of embedding numbers dropped in training
-    """
+    "A network on embeddings of ids and categories, plus a linear model on crosses with tags"
     def __init__(self,
         n_users:int,              # Rows of the user table, `len(inter.users)`: row 0 is the unknown user
         n_items:int,              # Rows of the item table, `len(inter.items)`: row 0 is the unknown item
@@ -431,11 +324,7 @@ def add_crosses(self:WideDeep):
 def user_vectors(self:WideDeep,
     users:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # float32, shape (n, d): embeddings, a weight for each tag, bias
-    """All that the model knows of some users
-
-    users: Codes, int64, shape (n,)
-    Returns: float32, shape (n, d): embeddings, a weight for each tag, bias
-    """
+    "All that the model knows of some users"
     cats = self.u_cats[users]
     deep = [self.u_weight(users), self.u_cat(cats).flatten(1)]
     of_tags = self.user_tag[users] + self.cat_tag[cats].sum(1)
@@ -445,11 +334,7 @@ def user_vectors(self:WideDeep,
 def item_vectors(self:WideDeep,
     items:torch.Tensor,   # Codes, int64, shape (n,)
 )->torch.Tensor:          # float32, shape (n, e): embeddings, tags, bias
-    """All that the model knows of some items
-
-    items: Codes, int64, shape (n,)
-    Returns: float32, shape (n, e): embeddings, tags, bias
-    """
+    "All that the model knows of some items"
     tags = self.tags[items]
     deep = [self.i_weight(items), self.i_cat(self.i_cats[items]).flatten(1)]
     if self.n_tags: deep.append(tags @ self.tag.weight)
@@ -460,12 +345,7 @@ def wide(self:WideDeep,
     u:torch.Tensor,   # From `user_vectors`, shape (n, d), or (1, d) for one user
     i:torch.Tensor,   # From `item_vectors`, shape (n, e)
 )->torch.Tensor:      # Shape (n,)
-    """Sum of the weights of all crosses that are 1, and both biases
-
-    u: From `user_vectors`, shape (n, d), or (1, d) for one user
-    i: From `item_vectors`, shape (n, e)
-    Returns: Shape (n,)
-    """
+    "Sum of the weights of all crosses that are 1, and both biases"
     u,i = u[:,self.widths[0]:],i[:,self.widths[1]:]
     return (u[:,:-1]*i[:,:-1]).sum(1) + u[:,-1] + i[:,-1]
 
@@ -482,19 +362,7 @@ def from_inter(cls:WideDeep,
     embed_p:float=0.3,                           # Share of embedding numbers dropped in training
     cat_factors:int=8,                           # Width of the vectors of categories and tags
 )->WideDeep:                                     # Untrained
-    """A model that knows the features of all users and items
-
-    inter: Whose `user_info` and `item_info` to use
-    user_cols = ('age', 'gender', 'occupation'): Columns about users; those that are missing are left out
-    item_cols = ('year',): Columns about items; those that are missing are left out
-    tag_col = 'genres': Column with tags of items, separated by `|`, if it is there
-    n_factors = 30: Width of the user and the item table
-    layers = (100,): Widths of the hidden layers
-    y_range = (0.5, 5.5): (low, high) of predictions; None: no limits
-    embed_p = 0.3: Share of embedding numbers dropped in training
-    cat_factors = 8: Width of the vectors of categories and tags
-    Returns: Untrained
-    """
+    "A model that knows the features of all users and items"
     if not isinstance(inter, Interactions):
         raise TypeError(f'from_inter takes Interactions, not a {type(inter).__name__}')
     u_cats,user_sizes = encode_categories(inter.user_info, user_cols, inter.users)

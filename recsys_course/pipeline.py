@@ -39,12 +39,7 @@ def run_within(
     f,               # Function without arguments
     seconds:float,   # How long it may take; None: no limit
 ):                   # What `f()` gives
-    """Call a function, but wait only so long; raises `StageTimeout`, or what `f` raises
-
-    f: Function without arguments
-    seconds: How long it may take; None: no limit
-    Returns: What `f()` gives
-    """
+    "Call a function, but wait only so long; raises `StageTimeout`, or what `f` raises"
     if seconds is None: return f()
     if seconds <= 0: raise StageTimeout('no time was left')
     seconds = min(seconds, TIMEOUT_MAX)
@@ -79,12 +74,7 @@ class Misses:
         kind:str,    # In which way, in a word
         words:str,   # What happened, and what happens instead
     ):
-        """Count one failure more, and say so if it is time
-
-        stage: Which stage failed
-        kind: In which way, in a word
-        words: What happened, and what happens instead
-        """
+        "Count one failure more, and say so if it is time"
         key,now = (stage, kind),perf_counter()
         with _telling:
             n = self.counts[key] = self.counts.get(key, 0) + 1
@@ -95,13 +85,7 @@ class Misses:
 
 # %% ../nbs/44_pipeline.ipynb #a59b9755
 class Stages:
-    """Runs the stages of one request: keeps to the budget, and remembers times, counts, notes and failures
-
-    budget = None: Milliseconds per person for all stages, or {stage: milliseconds, 'all': ...}; None: any
-    n = 1: Number of people
-    busy = None: {stage: thread} of abandoned calls, shared by all requests; None: a new one
-    misses = None: Tells of failures, shared by all requests; None: a new one
-    """
+    "Runs the stages of one request: keeps to the budget, and remembers times, counts, notes and failures"
     def __init__(self,
         budget=None,           # Milliseconds per person for all stages, or {stage: milliseconds, 'all': ...}; None: any
         n:int=1,               # Number of people
@@ -116,11 +100,7 @@ class Stages:
     def limit(self,
         name:str,    # Of the stage
     )->float:        # Seconds, or None
-        """What a stage may take: its own budget, and half of what is left of the budget of all
-
-        name: Of the stage
-        Returns: Seconds, or None
-        """
+        "What a stage may take: its own budget, and half of what is left of the budget of all"
         own = [self.budget[name]*self.n/1000] if name in self.budget else []
         if 'all' in self.budget: own.append((self.budget['all']*self.n/1000 - (perf_counter() - self.start))/2)
         return min(own) if own else None
@@ -131,14 +111,7 @@ class Stages:
         default,       # What stands in for its result
         instead:str,   # What happens then, in words
     ):                 # What `f()` gives, or `default`
-        """Run a stage; if it fails or is late, note that and go on
-
-        name: Of the stage
-        f: Function without arguments
-        default: What stands in for its result
-        instead: What happens then, in words
-        Returns: What `f()` gives, or `default`
-        """
+        "Run a stage; if it fails or is late, note that and go on"
         start = perf_counter()
         try:
             old = self.busy.get(name)
@@ -158,12 +131,7 @@ class Stages:
         kind:str,    # In which way it failed, in a word
         words:str,   # What happened, and what happens instead
     ):
-        """Note a failure, and tell of it
-
-        name: Of the stage
-        kind: In which way it failed, in a word
-        words: What happened, and what happens instead
-        """
+        "Note a failure, and tell of it"
         self.notes[name] = words
         self.misses.tell(name, kind, words)
 
@@ -192,12 +160,7 @@ def check_budget(
     budget,         # Milliseconds, {stage: milliseconds}, or None
     stages=None,    # Names of the stages that there are; None: any
 ):                  # `budget`
-    """Raise ValueError for milliseconds that are not above 0 and finite, and for stages that there are not
-
-    budget: Milliseconds, {stage: milliseconds}, or None
-    stages = None: Names of the stages that there are; None: any
-    Returns: `budget`
-    """
+    "Raise ValueError for milliseconds that are not above 0 and finite, and for stages that there are not"
     for n,ms in (budget if isinstance(budget, dict) else {} if budget is None else {'all': budget}).items():
         try: check_positive(ms=0 if ms is None else ms)
         except ValueError:
@@ -206,21 +169,7 @@ def check_budget(
     return budget
 
 class Pipeline(Recommender):
-    """Retrieval, filtering, scoring and ordering as one recommender that falls back when a stage fails
-
-    retrieve: {name: generator}: a Recommender or a function (users, k) -> user, item, score
-    filters = (): `unavailable`, `blocked`, ..., or functions from `item_info` to bool; always kept
-    scorer = 'trees': 'trees' (`Ranker`), an object with fit(X, y) and predict(X), None: no scorer
-    order = (): `Promote`, `Fresh`, then `Diverse`, `Cap`, `Pin`, or functions of one person's table
-    n_candidates = 300: Candidates per person, after merging
-    n_each = None: Candidates of each generator, before merging; None: as many
-    weights = None: How much each generator counts in merging; None: all alike
-    budget_ms = None: Milliseconds per person, or {stage: milliseconds, 'all': ...}; None: no limit
-    holdout = 0.25: Share of train that the scorer learns from
-    n_rounds = 3: Times that a share is held out, each another
-    max_rows = 300000: Candidates that the scorer learns from, at most
-    seed = 42: For the share, and the rows
-    """
+    "Retrieval, filtering, scoring and ordering as one recommender that falls back when a stage fails"
     not_saved = ('busy','misses')
     def __init__(self,
         retrieve:dict,            # {name: generator}: a Recommender or a function (users, k) -> user, item, score
@@ -260,11 +209,7 @@ class Pipeline(Recommender):
 # %% ../nbs/44_pipeline.ipynb #ceeea45a
 @patch
 def fit(self:Pipeline, train): # Interactions to learn from
-    """Fit generators on a part of train, the scorer on what they then retrieve, and the generators again on all of
-    train
-
-    train: Interactions to learn from
-    """
+    "Fit generators on a part of train, the scorer on what they then retrieve, and the generators again on all of train"
     Recommender.fit(self, train)
     _check_generators(self.retrieve)
     if not len(train): raise ValueError('train has no events to learn from')
@@ -282,10 +227,7 @@ def fit(self:Pipeline, train): # Interactions to learn from
 def prepare_rules(self:Pipeline,
     train:Interactions,   # What the pipeline is fitted to
 ):
-    """Make filters and steps; raises ValueError for one that was made for other data
-
-    train: What the pipeline is fitted to
-    """
+    "Make filters and steps; raises ValueError for one that was made for other data"
     self.steps = [step.prepare(train) for step in self.order]
     self.rules = [f.make(train) for f in self.filters]
     for part in [*self.rules, *self.steps]: check_fits(part, len(self.users), len(self.items))
@@ -293,10 +235,7 @@ def prepare_rules(self:Pipeline,
 def predicts(
     g,         # A generator
 )->bool:
-    """Does it, or the model in it, predict ratings? Then a history must hold ratings on the scale of train
-
-    g: A generator
-    """
+    "Does it, or the model in it, predict ratings? Then a history must hold ratings on the scale of train"
     inner = getattr(g, 'model', None)
     if isinstance(inner, Recommender): return predicts(inner)
     return isinstance(g, Recommender) and g.personal and type(g).predict_codes is not Recommender.predict_codes
@@ -305,10 +244,7 @@ def predicts(
 def fit_generators(self:Pipeline,
     train:Interactions,   # What they learn from
 ):
-    """Fit each generator, each model once, and look up the facts
-
-    train: What they learn from
-    """
+    "Fit each generator, each model once, and look up the facts"
     done,self.gens = set(),{}
     self.rates = any(map(predicts, self.retrieve.values()))
     for name,g in self.retrieve.items():
@@ -351,12 +287,7 @@ def fit_with(
     weight:np.ndarray,    # Shape (n,); if all are alike they are left out
     groups:np.ndarray,    # Rows of each person, in order
 ):
-    """Fit a scorer, with weights and groups as far as it takes them
-
-    scorer: With `fit`
-    weight: Shape (n,); if all are alike they are left out
-    groups: Rows of each person, in order
-    """
+    "Fit a scorer, with weights and groups as far as it takes them"
     takes = inspect.signature(scorer.fit).parameters
     given = dict(groups=groups) if 'groups' in takes else {}
     names = [n for n in ('weight','sample_weight') if n in takes]
@@ -370,13 +301,7 @@ def hold_out_pairs(
     share:float,           # Of each person's items
     seed:int,              # For the drawing
 )->tuple:                  # (part, held): all events of a pair are on one side
-    """Hold out a random share of the items of each person
-
-    train: Events, repeated or not
-    share: Of each person's items
-    seed: For the drawing
-    Returns: (part, held): all events of a pair are on one side
-    """
+    "Hold out a random share of the items of each person"
     u,i,_ = train.codes()
     pair = u*len(train.items) + i
     first = ~pd.Series(pair).duplicated().to_numpy()
@@ -388,16 +313,7 @@ def hold_out_pairs(
 # %% ../nbs/44_pipeline.ipynb #66df39e2
 @dataclass(eq=False)
 class Candidates:
-    """Candidates of some people, a row for each person
-
-    query: Who they are for
-    items: Item codes, -1 for none, shape (n, m)
-    ranks: Place on the list of each generator, NaN where not proposed, shape (n, m, g)
-    scores: Score by each generator, NaN where unknown, shape (n, m, g)
-    merged: Score of the merge, shape (n, m)
-    score: What they are ordered by, shape (n, m)
-    rules: What moved them, text, shape (n, m)
-    """
+    "Candidates of some people, a row for each person"
     query:Query           # Who they are for
     items:np.ndarray      # Item codes, -1 for none, shape (n, m)
     ranks:np.ndarray      # Place on the list of each generator, NaN where not proposed, shape (n, m, g)
@@ -409,11 +325,7 @@ class Candidates:
     def at(self,
         places:np.ndarray,   # Columns, shape (n, k)
     ):                       # `Candidates`, k in each row
-        """Other candidates, or the same in another order
-
-        places: Columns, shape (n, k)
-        Returns: `Candidates`, k in each row
-        """
+        "Other candidates, or the same in another order"
         def take(a): return np.take_along_axis(a, places if a.ndim == 2 else places[:,:,None], 1)
         parts = self.items, self.ranks, self.scores, self.merged, self.score, self.rules
         return Candidates(self.query, *map(take, parts))
@@ -423,12 +335,7 @@ def ask_generator(
     g,              # A generator
     query:Query,    # Who asks
 )->tuple:           # The question as this generator sees it, and which people it can answer, bool, shape (len(query),)
-    """Ask about people of train by code, about others by what is known of them, as far as the generator can use it
-
-    g: A generator
-    query: Who asks
-    Returns: The question as this generator sees it, and which people it can answer, bool, shape (len(query),)
-    """
+    "Ask about people of train by code, about others by what is known of them, as far as the generator can use it"
     everybody = np.ones(len(query), bool)
     if query.users is None or not isinstance(g, Recommender): return query, everybody
     who = [query.labels[k] if u is None else u for k,u in enumerate(query.users)]
@@ -448,11 +355,7 @@ def _understands(g, user):
 def understand(self:Pipeline,
     user:User,     # Somebody new
 )->User:           # The same with `seen` filled in from the history
-    """What is known of somebody is handed on to the generators; raises NotImplementedError for a bare vector
-
-    user: Somebody new
-    Returns: The same with `seen` filled in from the history
-    """
+    "What is known of somebody is handed on to the generators; raises NotImplementedError for a bare vector"
     if user.vector is not None and user.history is None:
         raise NotImplementedError('a vector belongs to one model, and a Pipeline has several: '
                                   'give the history, as in User(history={item: rating})')
@@ -463,11 +366,7 @@ def understand(self:Pipeline,
 def fold_in(self:Pipeline,
     history,     # {item: rating}, a table with columns item and rating, or items
 )->User:         # With `seen`; each generator makes its own vector of the history
-    """Somebody new with a history
-
-    history: {item: rating}, a table with columns item and rating, or items
-    Returns: With `seen`; each generator makes its own vector of the history
-    """
+    "Somebody new with a history"
     return self.understand(User(history))
 
 # %% ../nbs/44_pipeline.ipynb #0994965b
@@ -477,14 +376,7 @@ def checked_lists(
     stages:Stages,    # Is told of scores that order nothing
     name:str,         # Of the generator
 )->tuple:             # Item codes and scores, -1 where there is none
-    """Lists of a generator, NaN and infinite scores left out; raises ValueError for what is no list
-
-    found: Item codes and scores, as a generator gives them
-    n_items: Number of item codes
-    stages: Is told of scores that order nothing
-    name: Of the generator
-    Returns: Item codes and scores, -1 where there is none
-    """
+    "Lists of a generator, NaN and infinite scores left out; raises ValueError for what is no list"
     items,scores = found
     if items.shape != scores.shape or items.max(initial=-1) >= n_items or items.min(initial=-1) < -1:
         raise ValueError(f'gave items that are no codes from 1 to {n_items-1}')
@@ -521,13 +413,7 @@ def retrieve_lists(self:Pipeline,
     query:Query,           # Who asks
     skip:sp.csr_matrix,    # What to leave out for each, shape (len(query), n_items)
 )->dict:                   # {generator or step: (items, scores)}
-    """Lists of each generator, and what steps of ordering want in the race
-
-    stages: Runs the generators
-    query: Who asks
-    skip: What to leave out for each, shape (len(query), n_items)
-    Returns: {generator or step: (items, scores)}
-    """
+    "Lists of each generator, and what steps of ordering want in the race"
     res,wanted = {},{label: [[] for _ in range(len(query))] for label in self.wanted_labels()}
     none = np.full((len(query), 1), -1),np.full((len(query), 1), -np.inf, np.float32)
     for name,g in self.gens.items():
@@ -550,12 +436,7 @@ def merge(self:Pipeline,
     query:Query,    # Who asks
     lists:dict,     # From `retrieve_lists`
 )->Candidates:      # Best first
-    """All lists in one; what steps want in the race is never cut off
-
-    query: Who asks
-    lists: From `retrieve_lists`
-    Returns: Best first
-    """
+    "All lists in one; what steps want in the race is never cut off"
     n_gens = len(self.gens)
     parts = []
     for g,(items,_) in enumerate(lists.values()):
@@ -586,13 +467,7 @@ def filter(self:Pipeline,
     C:Candidates,       # Best first
     rules:list,         # Fitted filters
 )->Candidates:          # In the same order
-    """Candidates that every rule allows
-
-    stages: Counts what goes
-    C: Best first
-    rules: Fitted filters
-    Returns: In the same order
-    """
+    "Candidates that every rule allows"
     ok = C.items >= 0
     for f in rules:
         start,before = perf_counter(),ok.sum(1)
@@ -611,12 +486,7 @@ def standardised(
     scores:np.ndarray,   # Shape (n, m, g)
     ok:np.ndarray,       # Which candidates are there, bool, shape (n, m)
 )->np.ndarray:           # Shape (n, m, g), NaN where not ok; rounded, so that no other row changes the last digit
-    """Scores less their mean over each row's candidates, divided by their spread
-
-    scores: Shape (n, m, g)
-    ok: Which candidates are there, bool, shape (n, m)
-    Returns: Shape (n, m, g), NaN where not ok; rounded, so that no other row changes the last digit
-    """
+    "Scores less their mean over each row's candidates, divided by their spread"
     s = np.where(ok[:,:,None] & np.isfinite(scores), scores, np.nan).astype(float)
     n = np.maximum((~np.isnan(s)).sum(1, keepdims=True), 1)
     d = s - np.nansum(s, 1, keepdims=True)/n
@@ -652,12 +522,7 @@ def rows(self:Pipeline,
     stages:Stages,      # Runs the generators
     C:Candidates,       # With n people and m places
 )->tuple:               # Row and column of each candidate, and features, float32, one column per feature name
-    """What the scorer sees
-
-    stages: Runs the generators
-    C: With n people and m places
-    Returns: Row and column of each candidate, and features, float32, one column per feature name
-    """
+    "What the scorer sees"
     row,col = np.nonzero(C.items >= 0)
     n_gens = len(self.gens)
     C = self._ask_scores(stages, C)
@@ -675,11 +540,7 @@ def feature_names(self:Pipeline)->list:  # As the scorer sees them, in order
 def query_codes(self:Pipeline,
     codes:np.ndarray,    # User codes
 )->Query:                # What they have met is what the generators know now
-    """The question about some users of train
-
-    codes: User codes
-    Returns: What they have met is what the generators know now
-    """
+    "The question about some users of train"
     return Query(self.users.decode(codes), codes, self.now[codes])
 
 @patch
@@ -688,24 +549,14 @@ def candidates_of(self:Pipeline,
     query:Query,         # Who asks
     rules:list=(),       # Fitted filters
 )->Candidates:           # Merged and filtered
-    """What retrieval proposes, without what was seen
-
-    stages: Runs the generators
-    query: Who asks
-    rules = (): Fitted filters
-    Returns: Merged and filtered
-    """
+    "What retrieval proposes, without what was seen"
     return self.filter(stages, self.merge(query, self.retrieve_lists(stages, query, query.seen)), rules)
 
 @patch
 def taken(self:Pipeline,
     held:Interactions,    # Rows that the generators have not seen
 )->sp.csr_matrix:         # Shape (n_users, n_items), all that is stored is above 0
-    """How much each person liked what is held out; a scale that reaches 0 or below is moved as 1 to 5 is
-
-    held: Rows that the generators have not seen
-    Returns: Shape (n_users, n_items), all that is stored is above 0
-    """
+    "How much each person liked what is held out; a scale that reaches 0 or below is moved as 1 to 5 is"
     liked,(low,high) = held.csr(repeats='mean'),self.scale
     if low <= 0: liked.data = liked.data - low + ((high - low)/4 or 1)
     return liked
@@ -714,11 +565,7 @@ def taken(self:Pipeline,
 def examples(self:Pipeline,
     held:Interactions,    # Rows that the generators have not seen
 )->tuple:                 # Features, labels, weights, and numbers of rows of each person in order
-    """What retrieval gives to people with held-out rows: what they took, and a random share of what they passed over
-
-    held: Rows that the generators have not seen
-    Returns: Features, labels, weights, and numbers of rows of each person in order
-    """
+    "What retrieval gives to people with held-out rows: what they took, and a random share of what they passed over"
     rng,liked,res = np.random.default_rng(self.seed),self.taken(held),[]
     users = rng.permutation(np.flatnonzero(np.diff(liked.indptr)))
     share = min(1, self.max_rows/(max(len(users), 1)*self.n_candidates*self.n_rounds))
@@ -739,12 +586,7 @@ def predicted(
     scorer,            # With `predict_proba` or `predict`
     X:np.ndarray,      # Features, shape (n, d)
 )->np.ndarray:         # float32, shape (n,)
-    """Scores of rows of features; raises ValueError for the wrong number of them
-
-    scorer: With `predict_proba` or `predict`
-    X: Features, shape (n, d)
-    Returns: float32, shape (n,)
-    """
+    "Scores of rows of features; raises ValueError for the wrong number of them"
     s = scorer.predict_proba(X)[:,1] if hasattr(scorer, 'predict_proba') else scorer.predict(X)
     if np.shape(s) != (len(X),): raise ValueError(f'gave scores of shape {np.shape(s)} for {len(X)} candidates')
     return np.asarray(s, np.float32)
@@ -754,12 +596,7 @@ def score(self:Pipeline,
     stages:Stages,      # Runs the scorer
     C:Candidates,       # In the order of retrieval
 )->Candidates:          # Best first
-    """Order by the scorer; people with a score that is no number keep the order of retrieval
-
-    stages: Runs the scorer
-    C: In the order of retrieval
-    Returns: Best first
-    """
+    "Order by the scorer; people with a score that is no number keep the order of retrieval"
     ok = C.items >= 0
     C.score = C.merged.copy()
     if self.is_scored and ok.any():
@@ -784,12 +621,7 @@ def checked_order(
     moved,          # What a step gave
     shape:tuple,    # (people, places) of the page
 ):                  # The same
-    """Raise ValueError for what is no order of the candidates
-
-    moved: What a step gave
-    shape: (people, places) of the page
-    Returns: The same
-    """
+    "Raise ValueError for what is no order of the candidates"
     positions = np.asarray(moved.positions)
     is_order = positions.shape == shape and positions.dtype.kind in 'iu'
     if not is_order or (np.sort(positions, 1) != np.arange(shape[1])).any():
@@ -807,13 +639,7 @@ def reorder(self:Pipeline,
     C:Candidates,        # Best first
     trace:bool=False,    # Note which rule moved an item?
 )->Candidates:           # In the last order
-    """Candidates after the steps of ordering
-
-    stages: Runs the steps
-    C: Best first
-    trace = False: Note which rule moved an item?
-    Returns: In the last order
-    """
+    "Candidates after the steps of ordering"
     page = Page(C.query, C.items, stretch(C.score, C.items >= 0))
     for step in self.steps:
         there = C.items >= 0
@@ -841,14 +667,7 @@ def run(self:Pipeline,
     allowed:np.ndarray=None,    # bool by item code: the only items wanted; None: all
     trace:bool=False,           # Note which rule moved an item?
 )->tuple:                       # `Candidates` in their last order, the filters, and the `Stages`
-    """The whole way for some people
-
-    query: Who asks
-    exclude_seen = True: Leave out what they have met?
-    allowed = None: bool by item code: the only items wanted; None: all
-    trace = False: Note which rule moved an item?
-    Returns: `Candidates` in their last order, the filters, and the `Stages`
-    """
+    "The whole way for some people"
     stages = Stages(self.budget_ms, len(query), self.busy, self.misses)
     rules = list(self.rules)
     if allowed is not None: rules.append(ItemFilter('items', allowed))
@@ -863,27 +682,18 @@ def run(self:Pipeline,
     return self.reorder(stages, C, trace), rules, stages
 
 class SeenFilter:
-    """Drops what each person who asks has met
-
-    skip: Shape (people who ask, n_items), sorted columns
-    """
+    "Drops what each person who asks has met"
     name = 'seen'
     def __init__(self,
         skip:sp.csr_matrix,   # Shape (people who ask, n_items), sorted columns
     ): self.skip = skip
 
     def allowed(self, query, items): # Who asks, and item codes of shape (len(query), m)
-        """Which items they have not met
-
-        query, items: Who asks, and item codes of shape (len(query), m)
-        """
+        "Which items they have not met"
         return ~in_rows(self.skip.indptr, self.skip.indices, np.arange(len(items)), items)
 
     def strike(self, scores, query): # Scores of all items, shape (len(query), n_items), changed in place
-        """Set what they have met to -inf
-
-        scores, query: Scores of all items, shape (len(query), n_items), changed in place
-        """
+        "Set what they have met to -inf"
         row = np.repeat(np.arange(len(scores)), np.diff(self.skip.indptr))
         scores[row,self.skip.indices] = -np.inf
 
@@ -893,12 +703,7 @@ def spread(self:Pipeline,
     C:Candidates,     # In their last order
     rules:list,       # Filters
 )->np.ndarray:        # float32, shape (n, n_items)
-    """Scores of all items: 1/place for what is listed, then what is popular, -inf for what the filters forbid
-
-    C: In their last order
-    rules: Filters
-    Returns: float32, shape (n, n_items)
-    """
+    "Scores of all items: 1/place for what is listed, then what is popular, -inf for what the filters forbid"
     S = np.tile(self.tail, (len(C.query), 1))
     for f in rules: f.strike(S, C.query)
     S[:,0] = -np.inf
@@ -914,14 +719,7 @@ def dense(self:Pipeline,
     exclude_seen:bool=True,     # Leave out what they have met?
     allowed:np.ndarray=None,    # bool by item code: the only items wanted; None: all
 )->np.ndarray:                  # float32, shape (len(query), n_items)
-    """Scores of all items; if a stage raises for several people, each is served alone: one must not spoil others'
-    lists
-
-    query: Who asks
-    exclude_seen = True: Leave out what they have met?
-    allowed = None: bool by item code: the only items wanted; None: all
-    Returns: float32, shape (len(query), n_items)
-    """
+    "Scores of all items; if a stage raises for several people, each is served alone: one must not spoil others' lists"
     C,rules,stages = self.run(query, exclude_seen, allowed)
     if stages.failed and len(query) > 1:
         return np.concatenate([self.dense(query[k:k+1], exclude_seen, allowed) for k in range(len(query))])
@@ -931,26 +729,17 @@ def dense(self:Pipeline,
 
 @patch
 def scores(self:Pipeline, user_codes): # Codes, shape (n,)
-    """1/place for what the pipeline lists, then less by popularity; -inf for what is forbidden or seen
-
-    user_codes: Codes, shape (n,)
-    """
+    "1/place for what the pipeline lists, then less by popularity; -inf for what is forbidden or seen"
     return self.dense(self.query_codes(np.asarray(user_codes)))
 
 @patch
 def query_scores(self:Pipeline, query): # From `query`
-    """1/place for what the pipeline lists, then less by popularity; -inf for what is forbidden or seen
-
-    query: From `query`
-    """
+    "1/place for what the pipeline lists, then less by popularity; -inf for what is forbidden or seen"
     return self.dense(query)
 
 @patch
 def best_items(self:Pipeline, query, k, exclude_seen=True, allowed=None): # As for `Recommender`
-    """Item codes and scores, both (len(query), k); a block of people at a time
-
-    query, k, exclude_seen, allowed: As for `Recommender`
-    """
+    "Item codes and scores, both (len(query), k); a block of people at a time"
     plain = exclude_seen and allowed is None and query.users is None
     n = min(block_rows(len(self.items), self.block_bytes), block_rows(200*self.n_candidates, self.block_bytes))
     codes,scores = np.full((len(query), k), -1),np.zeros((len(query), k), np.float32)
@@ -972,18 +761,7 @@ def recommend(self:Pipeline,
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank; `attrs['notes']`: {stage: what happened}
-    """The k best items for each person; raises KeyError for unknown ids
-
-    who: A raw user id, a `User`, or several of them
-    k = 10: How many items for each, at most
-    exclude_seen = True: Leave out what they have met, in train or in their history?
-    items = None: Raw ids of the only items wanted; None: all
-    titles = False: Add a column of titles?
-    index = None: None: generators have indices of their own
-    exclude = None: Raw ids of items not wanted; None: none
-    on_unknown = 'error': Raw user ids that train has not: 'error', or 'skip' them
-    Returns: Columns user, item, (title,) score, rank; `attrs['notes']`: {stage: what happened}
-    """
+    "The k best items for each person; raises KeyError for unknown ids"
     if index is not None:
         raise TypeError('a Pipeline takes no index: put Nearest(model) among its generators, and leave index out')
     notes = {}
@@ -999,12 +777,7 @@ def explain(self:Pipeline,
     who,             # A raw user id or a `User`
     k:int=10,        # How many items, at most
 )->pd.DataFrame:     # rank, item, title, generators, their scores, merged, scorer, rule (what moved it), note
-    """Why each item stands where it does; 'fallback': because it is popular. Raises KeyError for an unknown user
-
-    who: A raw user id or a `User`
-    k = 10: How many items, at most
-    Returns: rank, item, title, generators, their scores, merged, scorer, rule (what moved it), note
-    """
+    "Why each item stands where it does; 'fallback': because it is popular. Raises KeyError for an unknown user"
     query = self.query(who)
     if len(query) != 1: raise ValueError(f'explain one user at a time, not {len(query)}')
     C,rules,stages = self.run(query, trace=True)
@@ -1036,12 +809,7 @@ def contributions(self:Pipeline,
     query:Query,     # One person
     item:int,        # Item code
 )->tuple:            # Codes of items they have, and what each adds, both shape (n,)
-    """What the items of a history add to a score, by the generator that counts most among those that can tell
-
-    query: One person
-    item: Item code
-    Returns: Codes of items they have, and what each adds, both shape (n,)
-    """
+    "What the items of a history add to a score, by the generator that counts most among those that can tell"
     names,answer = list(self.gens),None
     for at in np.argsort(-self.merge_weights, kind='stable'):
         outer = self.gens[names[at]]
@@ -1064,14 +832,7 @@ def change(self:Pipeline,
     order=None,           # Other steps of ordering; None: the same
     budget_ms=None,       # Another budget; None: the same
 )->Pipeline:              # A copy; this one stays as it is
-    """The same pipeline with other rules, which takes no fit; raises ValueError for another train
-
-    train: What the pipeline was fitted to
-    filters = None: Other filters; None: the same
-    order = None: Other steps of ordering; None: the same
-    budget_ms = None: Another budget; None: the same
-    Returns: A copy; this one stays as it is
-    """
+    "The same pipeline with other rules, which takes no fit; raises ValueError for another train"
     self.check_fitted()
     if not isinstance(train, Interactions): raise TypeError(f'change takes Interactions, not a {type(train).__name__}')
     if train.items != self.items or train.users != self.users:
@@ -1108,13 +869,7 @@ def funnel(self:Pipeline,
     k:int=10,        # Length of the lists
     ax=None,         # Where to draw; None: a new figure
 )->pd.DataFrame:     # A row for each stage: into, out (items, mean over users), ms (mean); attrs: ms of each user
-    """Draw how many items go into and out of each stage, and how long it takes
-
-    users: Raw user ids or `User`s, one or many; each is served alone
-    k = 10: Length of the lists
-    ax = None: Where to draw; None: a new figure
-    Returns: A row for each stage: into, out (items, mean over users), ms (mean); attrs: ms of each user
-    """
+    "Draw how many items go into and out of each stage, and how long it takes"
     import matplotlib.pyplot as plt
     if not isinstance(users, User) and not np.size(users): raise ValueError('the funnel needs at least one user')
     df,ms = self._flow(users, check_k(k))
@@ -1153,10 +908,7 @@ def get_state(self:Pipeline):
 def set_state(self:Pipeline,
     state:dict,   # From `get_state`
 ):
-    """Take over the fitted stages
-
-    state: From `get_state`
-    """
+    "Take over the fitted stages"
     Saveable.set_state(self, state)
     self.retrieve,self.filters,self.order,self.busy,self.misses = {},[],[],{},Misses()
 

@@ -22,12 +22,7 @@ def stack_columns(
     columns:dict,   # {name: numbers by code}, each of shape (n,)
     n:int,          # Number of codes
 )->np.ndarray:      # float32, shape (n, len(columns)), NaN where unknown or infinite
-    """Columns side by side
-
-    columns: {name: numbers by code}, each of shape (n,)
-    n: Number of codes
-    Returns: float32, shape (n, len(columns)), NaN where unknown or infinite
-    """
+    "Columns side by side"
     table = np.column_stack([np.zeros((n, 0)), *columns.values()])
     return np.where(np.isfinite(table), table, np.nan).astype(np.float32)
 
@@ -35,12 +30,7 @@ def mean_met(
     had:sp.csr_matrix,    # How often each user met each item, shape (n_users, n_items)
     values:np.ndarray,    # What is known of items, NaN where unknown, shape (n_items, d)
 )->np.ndarray:            # Shape (n_users, d), NaN for users who met nothing that is known
-    """What is usual for each user: the mean over the items that they met
-
-    had: How often each user met each item, shape (n_users, n_items)
-    values: What is known of items, NaN where unknown, shape (n_items, d)
-    Returns: Shape (n_users, d), NaN for users who met nothing that is known
-    """
+    "What is usual for each user: the mean over the items that they met"
     known = np.isfinite(values)
     n = had@known.astype(np.float32)
     return np.where(n > 0, (had@np.where(known, values, 0))/np.maximum(n, 1), np.nan)
@@ -51,10 +41,7 @@ class PairFeatures(Saveable):
 
     Attributes: `names` of the features in order; float32 tables by code: `items`, `users` (what is known of each),
     `flags` (words of items, rows of length 1), `taste` (of users, in these words), `levels` (numbers of items),
-    `usual` (their mean for each user).
-
-    train: What the features describe; nothing outside it is looked at
-    """
+    `usual` (their mean for each user)."""
     def __init__(self,
         train:Interactions,   # What the features describe; nothing outside it is looked at
     ):
@@ -82,12 +69,7 @@ class PairFeatures(Saveable):
         u:np.ndarray,   # User codes, 0 for somebody new, int64, shape (n,)
         i:np.ndarray,   # Item codes, int64, shape (n,)
     )->np.ndarray:      # float32, shape (n, len(self.names)), NaN where unknown
-        """Features of pairs of a user and an item
-
-        u: User codes, 0 for somebody new, int64, shape (n,)
-        i: Item codes, int64, shape (n,)
-        Returns: float32, shape (n, len(self.names)), NaN where unknown
-        """
+        "Features of pairs of a user and an item"
         match = np.einsum('nk,nk->n', self.taste[u], self.flags[i])
         return np.column_stack([self.items[i], self.users[u], match, self.levels[i] - self.usual[u]])
 
@@ -96,12 +78,7 @@ def spread_within(
     scores:np.ndarray,   # Shape (n,), list after list
     sizes:np.ndarray,    # Rows in each list, all at least 1, adding up to n
 )->float:                # 1 where lists do not differ within
-    """Standard deviation of scores around the mean of their list
-
-    scores: Shape (n,), list after list
-    sizes: Rows in each list, all at least 1, adding up to n
-    Returns: 1 where lists do not differ within
-    """
+    "Standard deviation of scores around the mean of their list"
     row = np.repeat(np.arange(len(sizes)), sizes)
     mean = np.bincount(row, scores)/sizes
     spread = np.sqrt(np.mean((scores - mean[row])**2))
@@ -112,13 +89,7 @@ def deal_lists(
     longest:int,         # Most rows in a list
     seed:int=42,         # For the dealing
 )->tuple:                # Order of the rows, int64, and rows in each list, each from 1 to `longest`
-    """Deal the rows of lists that are too long at random into several; others stay as they are
-
-    groups: Rows in each list, in order
-    longest: Most rows in a list
-    seed = 42: For the dealing
-    Returns: Order of the rows, int64, and rows in each list, each from 1 to `longest`
-    """
+    "Deal the rows of lists that are too long at random into several; others stay as they are"
     rng,order,start = np.random.default_rng(seed),[],0
     for n in groups:
         rows = np.arange(n) if n <= longest else rng.permutation(n)
@@ -130,11 +101,7 @@ def deal_lists(
 def clean_features(
     X,               # Features, shape (n, d)
 )->np.ndarray:       # float32, in rows, NaN where they are infinite or missing
-    """Features as an array; raises ValueError unless it has two dimensions
-
-    X: Features, shape (n, d)
-    Returns: float32, in rows, NaN where they are infinite or missing
-    """
+    "Features as an array; raises ValueError unless it has two dimensions"
     X = np.ascontiguousarray(X, np.float32)
     if X.ndim != 2: raise ValueError(f'features have shape {X.shape}: give a row for each candidate')
     return np.where(np.isfinite(X), X, np.float32(np.nan))
@@ -144,12 +111,7 @@ def checked_rows(
     weight,          # Shape (n,), or None
     groups,          # Rows in each list, or None
 )->tuple:            # The four as arrays, with ones and a single list in place of None
-    """What a ranker learns from; raises ValueError that says what does not fit together
-
-    weight: Shape (n,), or None
-    groups: Rows in each list, or None
-    Returns: The four as arrays, with ones and a single list in place of None
-    """
+    "What a ranker learns from; raises ValueError that says what does not fit together"
     X,y,n = clean_features(X),np.asarray(y, float),len(X)
     weight = np.ones(n) if weight is None else np.asarray(weight, float)
     groups = np.array([n]) if groups is None else np.asarray(groups)
@@ -168,16 +130,7 @@ class Ranker(Saveable):
     the order of lists (LambdaRank), and a logistic regression.
 
     Attributes: `mean` of each feature; `fill`, what stands for a missing one (NaN where training had none);
-    `coef` and `intercept` of the line; `trees`, LightGBM's text; `spread` of trees and line.
-
-    n_trees = 60: Number of trees
-    lr = 0.1: Weight of each tree
-    n_leaves = 6: Leaves per tree, at most
-    min_leaf = 50: Rows per leaf, at least
-    reg = 1.0: Penalty of the squared values of leaves
-    linear = True: Use the line as well? Otherwise trees alone
-    seed = 42: For LightGBM, and for dealing long lists
-    """
+    `coef` and `intercept` of the line; `trees`, LightGBM's text; `spread` of trees and line."""
     not_saved = ('grown',)
     longest = 1000     # Longer lists are dealt into shorter ones
     def __init__(self,
@@ -203,12 +156,7 @@ def fit_line(self:Ranker,
     y:np.ndarray,         # Labels, shape (n,)
     weight:np.ndarray,    # Shape (n,)
 ):
-    """Logistic regression on standardised features; also what stands for a feature that was never missing
-
-    X: From `clean_features`, shape (n, d)
-    y: Labels, shape (n,)
-    weight: Shape (n,)
-    """
+    "Logistic regression on standardised features; also what stands for a feature that was never missing"
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
     known = np.isfinite(X)
@@ -223,11 +171,7 @@ def fit_line(self:Ranker,
 def line_scores(self:Ranker,
     X:np.ndarray,    # From `clean_features`, shape (n, d)
 )->np.ndarray:       # Log-odds of being taken, float64, shape (n,)
-    """Sum along the line, for each row alone
-
-    X: From `clean_features`, shape (n, d)
-    Returns: Log-odds of being taken, float64, shape (n,)
-    """
+    "Sum along the line, for each row alone"
     return (np.nan_to_num(X - self.mean)*self.coef).sum(1) + self.intercept
 
 # %% ../nbs/42_rank.ipynb #fc35c609
@@ -238,13 +182,7 @@ def grow_trees(self:Ranker,
     weight:np.ndarray,    # Shape (n,)
     sizes:np.ndarray,     # Rows in each list, in order
 ):
-    """Grow trees for the order of lists
-
-    X: From `clean_features`, shape (n, d)
-    y: Labels, shape (n,)
-    weight: Shape (n,)
-    sizes: Rows in each list, in order
-    """
+    "Grow trees for the order of lists"
     from lightgbm import Booster,Dataset
     params = dict(objective='lambdarank', num_leaves=self.n_leaves, learning_rate=self.lr, lambda_l2=self.reg,
                   min_data_in_leaf=self.min_leaf, seed=self.seed, deterministic=True, force_row_wise=True,
@@ -267,11 +205,7 @@ def booster(self:Ranker):   # LightGBM's `Booster`
 def tree_scores(self:Ranker,
     X:np.ndarray,    # From `clean_features`, shape (n, d)
 )->np.ndarray:       # float64, shape (n,)
-    """Sum over trees of the leaf that each row reaches
-
-    X: From `clean_features`, shape (n, d)
-    Returns: float64, shape (n,)
-    """
+    "Sum over trees of the leaf that each row reaches"
     return self.booster().predict(np.where(np.isnan(X), self.fill, X), num_threads=1) if len(X) else np.zeros(0)
 
 # %% ../nbs/42_rank.ipynb #e3e8257e
@@ -282,13 +216,7 @@ def fit(self:Ranker,
     weight:np.ndarray=None,    # How much each row counts, shape (n,); None: all alike
     groups:np.ndarray=None,    # Rows in each user's list, in order, adding up to n; None: all rows are one list
 ):                             # self
-    """Fit the line, grow the trees, measure their spreads; raises ValueError for rows that do not fit together
-
-    X: Features, shape (n, d), NaN where unknown
-    y: 1 for taken, 0 for passed over, shape (n,)
-    weight = None: How much each row counts, shape (n,); None: all alike
-    groups = None: Rows in each user's list, in order, adding up to n; None: all rows are one list
-    """
+    "Fit the line, grow the trees, measure their spreads; raises ValueError for rows that do not fit together"
     X,y,weight,groups = checked_rows(X, y, weight, groups)
     order,sizes = deal_lists(groups, self.longest, self.seed)
     X,y,weight = X[order],y[order],weight[order]
@@ -301,12 +229,7 @@ def fit(self:Ranker,
 def predict(self:Ranker,
     X:np.ndarray,    # Features, shape (n, d)
 )->np.ndarray:       # float32, shape (n,), higher is better
-    """Mean of trees and line, each over its spread (or the trees' sum); raises ValueError for another number of
-    features
-
-    X: Features, shape (n, d)
-    Returns: float32, shape (n,), higher is better
-    """
+    "Mean of trees and line, each over its spread (or the trees' sum); raises ValueError for another number of features"
     if not hasattr(self, 'spread'): raise RuntimeError('Ranker is not fitted: call fit(X, y) first')
     X = clean_features(X)
     if X.shape[1] != len(self.mean):
@@ -320,11 +243,7 @@ def check_tree(
     text:str,          # Its number, then lines name=values, as LightGBM writes a tree
     n_features:int,    # How many features there are
 ):
-    """Raise ValueError unless a text is one whole tree of finite numbers over these features
-
-    text: Its number, then lines name=values, as LightGBM writes a tree
-    n_features: How many features there are
-    """
+    "Raise ValueError unless a text is one whole tree of finite numbers over these features"
     lines = text.strip('\n').split('\n')[1:]
     if not all(re.fullmatch('[a-z_]+=[-+.0-9a-z ]*', line) for line in lines):
         raise ValueError('a tree has a line that is no numbers')
@@ -352,11 +271,7 @@ def check_trees(
     text:str,          # Head and trees
     n_features:int,    # How many features there are
 ):
-    """Raise ValueError unless a text holds whole trees for the order of lists, and nothing else to follow
-
-    text: Head and trees
-    n_features: How many features there are
-    """
+    "Raise ValueError unless a text holds whole trees for the order of lists, and nothing else to follow"
     if not isinstance(text, str) or re.search('[^ -~\n]', text): raise ValueError('the trees are no plain text')
     body,end,rest = text.partition('\nend of trees')
     head,*trees = body.split('\n\nTree=')

@@ -32,10 +32,7 @@ class Recommender(Saveable):
     def fit(self,
         train:Interactions,   # Rows to learn from
     ):                        # self
-        """Remember ids, titles, seen items and the rating scale; a subclass calls this first, learns, and returns self
-
-        train: Rows to learn from
-        """
+        "Remember ids, titles, seen items and the rating scale; a subclass calls this first, learns, and returns self"
         if not isinstance(train, Interactions):
             what = type(train).__name__
             raise TypeError(f'fit takes Interactions, not a {what}: make them with Interactions.from_df(df)')
@@ -48,11 +45,7 @@ class Recommender(Saveable):
     def scores(self,
         user_codes:np.ndarray,   # Codes, int64, shape (n,)
     )->np.ndarray:               # float32, shape (n, len(self.items)), higher is better
-        """Scores of all items for some users
-
-        user_codes: Codes, int64, shape (n,)
-        Returns: float32, shape (n, len(self.items)), higher is better
-        """
+        "Scores of all items for some users"
         return self.vector_scores(self.user_vectors(user_codes))
 
     def check_fitted(self):
@@ -66,15 +59,7 @@ class Recommender(Saveable):
 # %% ../nbs/03_recommender.ipynb #9e0095c4
 @dataclass(eq=False)
 class User:
-    """What is known of one person: an id, a history, a profile, or the vector that a model has made of these
-
-    history = None: {raw item: rating}, a table with columns item (and rating), or raw items; None: nothing
-    profile = None: What they say of themselves, such as dict(age=30, gender='F'); None: nothing
-    id = None: Raw id, or any name for somebody new; None: they are called new0, new1, ...
-    vector = None: As a model sees them, float32, shape (d,); `model.fold_in(history)` fills it in
-    seen = (): Codes of items to leave out because they have been met, int64
-    notes = None: What else is worth keeping, such as the answers of a questionnaire
-    """
+    "What is known of one person: an id, a history, a profile, or the vector that a model has made of these"
     history:object=None      # {raw item: rating}, a table with columns item (and rating), or raw items; None: nothing
     profile:dict=None        # What they say of themselves, such as dict(age=30, gender='F'); None: nothing
     id:object=None           # Raw id, or any name for somebody new; None: they are called new0, new1, ...
@@ -98,11 +83,7 @@ User(history={11: 5, 33: 1}, profile=dict(age=30))
 
 # %% ../nbs/03_recommender.ipynb #6a1b2a4f
 class SigmoidLink(Saveable):
-    """Scores between two limits: low + (high - low)/(1 + exp(-x))
-
-    low: Lower limit
-    high: Upper limit
-    """
+    "Scores between two limits: low + (high - low)/(1 + exp(-x))"
     def __init__(self,
         low:float,    # Lower limit
         high:float,   # Upper limit
@@ -111,20 +92,13 @@ class SigmoidLink(Saveable):
     def __call__(self,
         x:np.ndarray,    # Any numbers
     )->np.ndarray:       # Between the limits; -inf stays -inf
-        """Squash into the limits
-
-        x: Any numbers
-        Returns: Between the limits; -inf stays -inf
-        """
+        "Squash into the limits"
         return np.where(np.isneginf(x), x, self.low + (self.high - self.low)*expit(x))
 
     def inverse(self,
         y:np.ndarray,    # Numbers between the limits
     )->np.ndarray:
-        """What was squashed into y
-
-        y: Numbers between the limits
-        """
+        "What was squashed into y"
         return logit((y - self.low)/(self.high - self.low))
 
 Linear = namedtuple('Linear', 'rows base link')
@@ -136,11 +110,7 @@ Linear.__doc__ = """Scores as weighted sums of a user vector v: link(base + rows
 def fold_in(self:Recommender,
     history,        # {raw item: rating}, a table with columns item (and rating), or raw items
 )->User:            # With `vector` and `seen`, for `recommend`
-    """What the model makes of somebody new; raises KeyError for unknown items, NotImplementedError if it cannot
-
-    history: {raw item: rating}, a table with columns item (and rating), or raw items
-    Returns: With `vector` and `seen`, for `recommend`
-    """
+    "What the model makes of somebody new; raises KeyError for unknown items, NotImplementedError if it cannot"
     name = type(self).__name__
     raise NotImplementedError(f'{name} cannot take newcomers: it learns nothing from a history but by fit(train). '
                               'Ask a factor model, ItemKNN, or ColdStart')
@@ -154,11 +124,7 @@ def linear(self:Recommender)->Linear:   # (rows, base, link)
 def user_vectors(self:Recommender,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, d), as `vector_scores` takes them
-    """Vectors of known users: factors, then the bias where there is one; raises NotImplementedError for models without
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: float32, shape (n, d), as `vector_scores` takes them
-    """
+    "Vectors of known users: factors, then the bias where there is one; raises NotImplementedError for models without"
     if not hasattr(self, 'user_factors'): raise NotImplementedError(f'{type(self).__name__} has no user vectors')
     parts = [self.user_factors[user_codes]]
     if hasattr(self, 'user_bias'): parts.append(self.user_bias[user_codes])
@@ -168,11 +134,7 @@ def user_vectors(self:Recommender,
 def vector_scores(self:Recommender,
     vectors:np.ndarray,   # User vectors, float32, shape (n, d)
 )->np.ndarray:            # float32, shape (n, len(self.items))
-    """Scores of all items for user vectors
-
-    vectors: User vectors, float32, shape (n, d)
-    Returns: float32, shape (n, len(self.items))
-    """
+    "Scores of all items for user vectors"
     rows,base,link = self.linear()
     scores = np.asarray(vectors, np.float32)@rows.T + base
     return (scores if link is None else link(scores)).astype(np.float32)
@@ -183,12 +145,7 @@ def encode_history(self:Recommender,
     history,             # {raw item: rating}, a Series of these, a table with columns item (and rating), or raw items
     weights:bool=False,  # Are the numbers weights of events, above 0 and 1 where none is given? Otherwise ratings
 )->tuple:                # Item codes, int64, and ratings, float32, both shape (n,)
-    """Codes and ratings of a history; raises KeyError for unknown items, ValueError for ratings off the scale of train
-
-    history: {raw item: rating}, a Series of these, a table with columns item (and rating), or raw items
-    weights = False: Are the numbers weights of events, above 0 and 1 where none is given? Otherwise ratings
-    Returns: Item codes, int64, and ratings, float32, both shape (n,)
-    """
+    "Codes and ratings of a history; raises KeyError for unknown items, ValueError for ratings off the scale of train"
     self.check_fitted()
     if history is None or isinstance(history, User):
         raise TypeError(f'a history is {{item: rating}}, a table or a list of items, not {history!r}')
@@ -207,10 +164,7 @@ def encode_history(self:Recommender,
 def only_rating(self:Recommender,
     codes:np.ndarray,    # Item codes of a history that has no ratings
 )->float:
-    """The one rating that there is; raises ValueError if there are several, for then silence is no opinion
-
-    codes: Item codes of a history that has no ratings
-    """
+    "The one rating that there is; raises ValueError if there are several, for then silence is no opinion"
     low,high = self.scale
     if low == high or not len(codes): return low
     item = self.items.decode(codes[:1]).tolist()[0]
@@ -222,12 +176,7 @@ def check_ratings(self:Recommender,
     ratings,         # Numbers, shape (n,)
     weights:bool,    # Are they weights of events? Otherwise ratings, which must lie on the scale of train
 )->np.ndarray:       # float32, shape (n,)
-    """Ratings of a history as numbers; raises ValueError, naming the first one that cannot be
-
-    ratings: Numbers, shape (n,)
-    weights: Are they weights of events? Otherwise ratings, which must lie on the scale of train
-    Returns: float32, shape (n,)
-    """
+    "Ratings of a history as numbers; raises ValueError, naming the first one that cannot be"
     said = list(ratings)[:3]
     try: ratings = np.asarray(ratings, float)
     except (TypeError, ValueError): raise ValueError(f'ratings must be numbers, got {said}') from None
@@ -243,14 +192,7 @@ def check_ratings(self:Recommender,
 # %% ../nbs/03_recommender.ipynb #49468e0d
 @dataclass(eq=False)
 class Query:
-    """People as a model sees them, in the order in which they were asked about
-
-    labels: What each is called in the answer, shape (n,)
-    codes: Codes of those the model has met, int64, shape (n,); 0 for the others
-    seen: What each has met, shape (n, n_items)
-    vectors = None: float32, shape (n, d), zeros for those with a code; None: all have one
-    users = None: The `User` of each, None for those with a code; None: all have one
-    """
+    "People as a model sees them, in the order in which they were asked about"
     labels:np.ndarray          # What each is called in the answer, shape (n,)
     codes:np.ndarray           # Codes of those the model has met, int64, shape (n,); 0 for the others
     seen:sp.csr_matrix         # What each has met, shape (n, n_items)
@@ -267,10 +209,7 @@ class Query:
 def one_column(
     df:pd.DataFrame,    # A table of people
 )->pd.Series:
-    """Its only column, or the one called user; raises ValueError if there is none
-
-    df: A table of people
-    """
+    "Its only column, or the one called user; raises ValueError if there is none"
     if df.shape[1] != 1 and 'user' not in df:
         raise ValueError(f'which column says who? This table has {list(df.columns)}: '
                          "give the ids, as df['user'].unique()")
@@ -280,10 +219,7 @@ def one_column(
 def query(self:Recommender,
     who,          # A raw user id, a `User`, several of them, or a table with a column user
 )->Query:
-    """The question about some people; raises KeyError for unknown ids, NotImplementedError for what it cannot use
-
-    who: A raw user id, a `User`, several of them, or a table with a column user
-    """
+    "The question about some people; raises KeyError for unknown ids, NotImplementedError for what it cannot use"
     self.check_fitted()
     if isinstance(who, User): who = [who]
     if isinstance(who, pd.DataFrame): who = one_column(who)
@@ -299,11 +235,7 @@ def query(self:Recommender,
 def knows(self:Recommender,
     user:User,     # Somebody
 )->int:            # Their code, or 0 for somebody new
-    """Is this a user of train, of whom nothing else is said?
-
-    user: Somebody
-    Returns: Their code, or 0 for somebody new
-    """
+    "Is this a user of train, of whom nothing else is said?"
     plain = user.id is not None and user.history is None and user.vector is None and user.profile is None
     return int(self.users.encode([user.id])[0]) if plain else 0
 
@@ -311,11 +243,7 @@ def knows(self:Recommender,
 def understand(self:Recommender,
     user:User,     # Somebody new
 )->User:           # The same with a vector
-    """What this model makes of somebody; raises NotImplementedError in one sentence if that is nothing
-
-    user: Somebody new
-    Returns: The same with a vector
-    """
+    "What this model makes of somebody; raises NotImplementedError in one sentence if that is nothing"
     if user.vector is not None: return user
     if user.history is not None: return replace(self.fold_in(user.history), id=user.id, profile=user.profile)
     what = 'a profile' if user.profile is not None else 'somebody of whom nothing is known'
@@ -337,11 +265,7 @@ def _query_users(self:Recommender, users):
 def code_of(self:Recommender,
     user:User,     # Somebody
 )->int:            # 0 for a name that is no user of train
-    """Code of somebody's id, whatever else is known of them
-
-    user: Somebody
-    Returns: 0 for a name that is no user of train
-    """
+    "Code of somebody's id, whatever else is known of them"
     return int(self.users.encode([user.id])[0]) if user.id in self.users else 0
 
 @patch
@@ -366,11 +290,7 @@ def _stacked(self:Recommender, users):
 def query_scores(self:Recommender,
     query:Query,   # From `query`
 )->np.ndarray:     # float32, shape (len(query), len(self.items))
-    """Scores of all items for whoever is asked about
-
-    query: From `query`
-    Returns: float32, shape (len(query), len(self.items))
-    """
+    "Scores of all items for whoever is asked about"
     if query.vectors is None: return self.scores(query.codes)
     known = query.codes > 0
     if not known.any(): return self.vector_scores(query.vectors)
@@ -383,12 +303,7 @@ def item_mask(self:Recommender,
     items,          # Raw ids of the only items wanted; None: all
     exclude=None,   # Raw ids of items not wanted; None: none
 )->np.ndarray:      # bool, shape (len(self.items),); None: all
-    """Which items are wanted; raises KeyError for unknown ones
-
-    items: Raw ids of the only items wanted; None: all
-    exclude = None: Raw ids of items not wanted; None: none
-    Returns: bool, shape (len(self.items),); None: all
-    """
+    "Which items are wanted; raises KeyError for unknown ones"
     if items is None and exclude is None: return None
     mask = np.full(len(self.items), items is None)
     if np.size(items) and items is not None: mask[self.items.encode(items)] = True
@@ -399,11 +314,7 @@ def item_mask(self:Recommender,
 def known_people(self:Recommender,
     who,        # A raw user id, a `User`, several of them, or a table with a column user
 )->list:        # The same without raw ids that train has not
-    """Those of whom something is known
-
-    who: A raw user id, a `User`, several of them, or a table with a column user
-    Returns: The same without raw ids that train has not
-    """
+    "Those of whom something is known"
     if isinstance(who, pd.DataFrame): who = one_column(who)
     who = list(who) if np.iterable(who) and not isinstance(who, (User, str, bytes)) else [who]
     bare = lambda u: isinstance(u, User) and u.history is None and u.vector is None and u.profile is None
@@ -420,18 +331,7 @@ def recommend(self:Recommender,
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank (from 1): raw ids, best first
-    """The k best items for each person; raises KeyError for unknown ids. Ties go by item code
-
-    who: A raw user id, a `User`, or several of them
-    k = 10: How many items for each, at most
-    exclude_seen = True: Leave out what they have met, in train or in their history?
-    items = None: Raw ids of the only items wanted; None: all
-    titles = False: Add a column of titles?
-    index = None: An `ANNIndex` of this model to search; None: score every item
-    exclude = None: Raw ids of items not wanted; None: none
-    on_unknown = 'error': Raw user ids that train has not: 'error', or 'skip' them
-    Returns: Columns user, item, (title,) score, rank (from 1): raw ids, best first
-    """
+    "The k best items for each person; raises KeyError for unknown ids. Ties go by item code"
     check_choice(('error','skip'), on_unknown=on_unknown)
     if on_unknown == 'skip': who = self.known_people(who)
     query,k = self.query(who),min(check_k(k), len(self.items)-1)
@@ -448,14 +348,7 @@ def best_items(self:Recommender,
     exclude_seen:bool=True,    # Leave out what they have met?
     allowed:np.ndarray=None,   # bool by item code: the only items wanted; None: all
 )->tuple:                      # Item codes, -1 where there are fewer, and scores, both (len(query), k)
-    """The k best items, a block of people at a time
-
-    query: From `query`
-    k: How many for each, at most
-    exclude_seen = True: Leave out what they have met?
-    allowed = None: bool by item code: the only items wanted; None: all
-    Returns: Item codes, -1 where there are fewer, and scores, both (len(query), k)
-    """
+    "The k best items, a block of people at a time"
     codes,scores = np.full((len(query), k), -1),np.zeros((len(query), k), np.float32)
     for b in blocks(len(query), block_rows(len(self.items), self.block_bytes)):
         part = query[b]
@@ -470,12 +363,7 @@ def check_scores(self:Recommender,
     scores:np.ndarray,   # Shape (len(query), n_items)
     query:Query,         # Whose they are
 )->np.ndarray:           # `scores`
-    """Raise FloatingPointError if a score is NaN or +inf: such items would be lost, or on top, without a word
-
-    scores: Shape (len(query), n_items)
-    query: Whose they are
-    Returns: `scores`
-    """
+    "Raise FloatingPointError if a score is NaN or +inf: such items would be lost, or on top, without a word"
     bad = ~(scores[:,1:] < np.inf)
     if not bad.any(): return scores
     user,item = (int(o[0]) for o in np.nonzero(bad))
@@ -489,13 +377,7 @@ def candidates(self:Recommender,
     n:int,                  # How many for each, at most
     skip:sp.csr_matrix,     # Items to leave out for each, shape (len(query), len(self.items)), sorted columns
 )->tuple:                   # Item codes and float32 scores, both (len(query), n), best first; -1 and -inf: no more
-    """The n best items for each person; a personal model has nothing to say to a user of train without events
-
-    query: From `query`
-    n: How many for each, at most
-    skip: Items to leave out for each, shape (len(query), len(self.items)), sorted columns
-    Returns: Item codes and float32 scores, both (len(query), n), best first; -1 and -inf: no more
-    """
+    "The n best items for each person; a personal model has nothing to say to a user of train without events"
     s = leave_out(self.check_scores(np.array(self.query_scores(query), np.float32), query), skip)
     items = top_rows(s, min(n, s.shape[1]-1))
     if self.personal: items[(query.codes > 0) & (np.diff(query.seen.indptr) == 0)] = -1
@@ -506,12 +388,7 @@ def scores_of(self:Recommender,
     query:Query,         # From `query`
     items:np.ndarray,    # Item codes, int64, shape (len(query), m)
 )->np.ndarray:           # float32, shape (len(query), m)
-    """Scores of some items for each person
-
-    query: From `query`
-    items: Item codes, int64, shape (len(query), m)
-    Returns: float32, shape (len(query), m)
-    """
+    "Scores of some items for each person"
     return np.take_along_axis(self.query_scores(query), items, 1)
 
 @patch
@@ -519,12 +396,7 @@ def titled(self:Recommender,
     df:pd.DataFrame,    # A table with a column of raw item ids, such as `recommend` or `similar_items` gives
     column:str=None,    # That column; None: 'similar' if there is one, otherwise 'item'
 )->pd.DataFrame:        # With a column 'title' after it
-    """A table with the titles of its items, '' where none is known
-
-    df: A table with a column of raw item ids, such as `recommend` or `similar_items` gives
-    column = None: That column; None: 'similar' if there is one, otherwise 'item'
-    Returns: With a column 'title' after it
-    """
+    "A table with the titles of its items, '' where none is known"
     self.check_fitted()
     return add_titles(df, None if self.titles is None else pd.Series(self.titles[1:], self.items.ids), column)
 
@@ -533,12 +405,7 @@ def cosine_columns(
     X:sp.csr_matrix,     # Shape (n, m)
     cols:np.ndarray,     # Which columns to compare with all others
 )->np.ndarray:           # float32, shape (len(cols), m)
-    """Cosine between some columns of a sparse matrix and all of them; 0 for an empty column
-
-    X: Shape (n, m)
-    cols: Which columns to compare with all others
-    Returns: float32, shape (len(cols), m)
-    """
+    "Cosine between some columns of a sparse matrix and all of them; 0 for an empty column"
     norms = np.sqrt(np.asarray(X.multiply(X).sum(0)).ravel())
     dots = (X[:,cols].T @ X).tocsr()
     rows = np.repeat(np.arange(dots.shape[0]), np.diff(dots.indptr))
@@ -549,11 +416,7 @@ def cosine_columns(
 def similarity_rows(self:Recommender,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:           # float32, shape (n, len(self.items)); -inf: never
-    """Similarity of some items to all: here, cosine between who has events with them
-
-    codes: Item codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items)); -inf: never
-    """
+    "Similarity of some items to all: here, cosine between who has events with them"
     return cosine_columns(self.seen, codes)
 
 # %% ../nbs/03_recommender.ipynb #2f557dc8
@@ -563,13 +426,7 @@ def similar_items(self:Recommender,
     k:int=10,             # How many for each, at most
     titles:bool=False,    # Add a column with the titles of the similar items?
 )->pd.DataFrame:          # Columns item, similar, (title,) score, rank: raw ids, most similar first
-    """The k items most similar to each, never itself; raises KeyError for unknown ids
-
-    items: Raw item ids, one or many
-    k = 10: How many for each, at most
-    titles = False: Add a column with the titles of the similar items?
-    Returns: Columns item, similar, (title,) score, rank: raw ids, most similar first
-    """
+    "The k items most similar to each, never itself; raises KeyError for unknown ids"
     self.check_fitted()
     codes,k = self.items.encode(items),min(check_k(k), len(self.items)-1)
     top,scores = np.full((len(codes), k), -1),np.zeros((len(codes), k), np.float32)
@@ -589,12 +446,7 @@ def predict(self:Recommender,
     users,            # Raw user ids, one or many
     items,            # Raw item ids, one or as many
 )->np.ndarray:        # Predicted ratings, float32, clipped to the scale of train
-    """Ratings that users would give items; raises KeyError for unknown ids, NotImplementedError if it predicts none
-
-    users: Raw user ids, one or many
-    items: Raw item ids, one or as many
-    Returns: Predicted ratings, float32, clipped to the scale of train
-    """
+    "Ratings that users would give items; raises KeyError for unknown ids, NotImplementedError if it predicts none"
     u,i = self.users.encode(users),self.items.encode(items)
     if len(u) != len(i) and 1 not in (len(u), len(i)):
         raise ValueError(f'{len(u)} users but {len(i)} items: give as many, or one')
@@ -609,12 +461,7 @@ def predict_codes(self:Recommender,
     u:np.ndarray,    # User codes, int64, shape (n,)
     i:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:       # On the rating scale, not clipped, shape (n,)
-    """Predictions for codes; raises NotImplementedError for models without
-
-    u: User codes, int64, shape (n,)
-    i: Item codes, int64, shape (n,)
-    Returns: On the rating scale, not clipped, shape (n,)
-    """
+    "Predictions for codes; raises NotImplementedError for models without"
     raise NotImplementedError(f'{type(self).__name__} gives scores, not ratings: for predictions ask Bias, ItemKNN '
                               'or a factor model of ratings')
 
@@ -638,11 +485,7 @@ def check_state(self:Recommender):
 
 # %% ../nbs/03_recommender.ipynb #2288483d
 class Popular(Recommender):
-    """The same list for everybody: most rated, or best rated by damped mean
-
-    by = 'count': 'count' or 'mean'
-    damping = 5.0: For 'mean': strength of the pull to the overall mean, in ratings
-    """
+    "The same list for everybody: most rated, or best rated by damped mean"
     personal = False
     def __init__(self,
         by:str='count',      # 'count' or 'mean'
@@ -653,10 +496,7 @@ class Popular(Recommender):
         self.by,self.damping = by,damping
 
     def fit(self, train): # Interactions to learn from
-        """Count the ratings or average them
-
-        train: Interactions to learn from
-        """
+        "Count the ratings or average them"
         super().fit(train)
         _,i,r = train.codes()
         counts = np.bincount(i, minlength=len(self.items))
@@ -666,17 +506,11 @@ class Popular(Recommender):
         return self
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """The same row for everybody
-
-        user_codes: Codes, shape (n,)
-        """
+        "The same row for everybody"
         return np.tile(self.item_scores, (len(user_codes), 1))
 
     def user_vectors(self, user_codes): # Codes, shape (n,)
-        """Vectors of no numbers, since nothing depends on the user
-
-        user_codes: Codes, shape (n,)
-        """
+        "Vectors of no numbers, since nothing depends on the user"
         return np.zeros((len(user_codes), 0), np.float32)
 
     def linear(self):
@@ -684,10 +518,7 @@ class Popular(Recommender):
         return Linear(np.zeros((len(self.items), 0), np.float32), self.item_scores, None)
 
     def fold_in(self, history): # Rows with columns item and rating, or {item: rating}
-        """A vector of no numbers, since nothing depends on the user but what to leave out
-
-        history: Rows with columns item and rating, or {item: rating}
-        """
+        "A vector of no numbers, since nothing depends on the user but what to leave out"
         return User(history, vector=[], seen=self.encode_history(history, weights=True)[0])
 
 # %% ../nbs/03_recommender.ipynb #a255888b
@@ -697,24 +528,12 @@ def damped_mean(
     damping:float,        # So many extra numbers,
     mean:float,           # each of this size
 )->np.ndarray:            # Shape (n,)
-    """Means pulled towards `mean` as if each had `damping` extra numbers of that size
-
-    sums: Sums, shape (n,)
-    counts: How many numbers each sum is of, shape (n,)
-    damping: So many extra numbers,
-    mean: each of this size
-    Returns: Shape (n,)
-    """
+    "Means pulled towards `mean` as if each had `damping` extra numbers of that size"
     return (sums + damping*mean)/np.maximum(counts + damping, 1e-9)
 
 # %% ../nbs/03_recommender.ipynb #86c7647e
 class Bias(Recommender):
-    """Overall mean plus a bias for the user and one for the item, both damped
-
-    user_damping = 5.0: Strength of the pull of users to 0, in ratings
-    item_damping = 3.0: Strength of the pull of items to 0, in ratings
-    n_rounds = 10: Alternating rounds; 1 is the closed form "items first, then users"
-    """
+    "Overall mean plus a bias for the user and one for the item, both damped"
     personal = False
     def __init__(self,
         user_damping:float=5.,   # Strength of the pull of users to 0, in ratings
@@ -726,10 +545,7 @@ class Bias(Recommender):
         self.user_damping,self.item_damping,self.n_rounds = user_damping,item_damping,n_rounds
 
     def fit(self, train): # Interactions to learn from
-        """Alternate between the best item biases and the best user biases
-
-        train: Interactions to learn from
-        """
+        "Alternate between the best item biases and the best user biases"
         super().fit(train)
         u,i,r = train.codes()
         self.mean = float(r.mean(dtype=np.float64))
@@ -740,24 +556,15 @@ class Bias(Recommender):
         return self
 
     def user_vectors(self, user_codes): # Codes, shape (n,)
-        """Biases of users, shape (n, 1)
-
-        user_codes: Codes, shape (n,)
-        """
+        "Biases of users, shape (n, 1)"
         return self.user_bias[user_codes,None].astype(np.float32)
 
     def vector_scores(self, vectors): # Biases of users, shape (n, 1)
-        """Unclipped predictions
-
-        vectors: Biases of users, shape (n, 1)
-        """
+        "Unclipped predictions"
         return (self.mean + np.asarray(vectors) + self.item_bias).astype(np.float32)
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """Unclipped predictions
-
-        user_codes: Codes, shape (n,)
-        """
+        "Unclipped predictions"
         return self.vector_scores(self.user_bias[user_codes,None])
 
     def linear(self):
@@ -765,17 +572,11 @@ class Bias(Recommender):
         return Linear(np.ones((len(self.items), 1), np.float32), (self.mean + self.item_bias).astype(np.float32), None)
 
     def predict_codes(self, u, i): # User and item codes, shape (n,)
-        """Mean plus both biases
-
-        u, i: User and item codes, shape (n,)
-        """
+        "Mean plus both biases"
         return self.mean + self.user_bias[u] + self.item_bias[i]
 
     def fold_in(self, history): # {item: rating}, a table with columns item and rating, or items
-        """The newcomer's bias, shape (1,)
-
-        history: {item: rating}, a table with columns item and rating, or items
-        """
+        "The newcomer's bias, shape (1,)"
         i,r = self.encode_history(history)
         bias = damped_bias(r - self.mean - self.item_bias[i], np.zeros_like(i), 1, self.user_damping)
         return User(history, vector=bias, seen=i)
@@ -787,14 +588,7 @@ def damped_bias(
     n:int,               # Number of codes
     damping:float,       # Strength of the pull to 0, in ratings
 )->np.ndarray:           # Shape (n,)
-    """Damped mean of what is left, for each code
-
-    rest: What is left of the ratings, shape (n,)
-    codes: The user or item of each, shape (n,)
-    n: Number of codes
-    damping: Strength of the pull to 0, in ratings
-    Returns: Shape (n,)
-    """
+    "Damped mean of what is left, for each code"
     sums,counts = np.bincount(codes, rest, minlength=n),np.bincount(codes, minlength=n)
     return damped_mean(sums, counts, damping, 0)
 
@@ -807,14 +601,7 @@ def hidden_rows(
     share:float=.25,      # How much of the rows of each to hide
     least:int=4,          # Only users with so many rows
 )->np.ndarray:            # bool, shape (n_rows,)
-    """Some rows of some users, always the same ones
-
-    train: A log
-    n_users = 200: How many users, at most
-    share = 0.25: How much of the rows of each to hide
-    least = 4: Only users with so many rows
-    Returns: bool, shape (n_rows,)
-    """
+    "Some rows of some users, always the same ones"
     u,rng = train.codes()[0],np.random.default_rng(0)
     sizes = np.bincount(u, minlength=len(train.users))
     some = rng.permutation(np.flatnonzero(sizes >= least))[:n_users]
@@ -829,12 +616,7 @@ def gain_at(
     top:np.ndarray,         # Item codes, best first, shape (n, k)
     hidden:sp.csr_matrix,   # What each would have liked to find, shape (n, n_items)
 )->np.ndarray:              # Shape (n,)
-    """Discounted gain of each list: 1/log2(rank + 1) for each item found
-
-    top: Item codes, best first, shape (n, k)
-    hidden: What each would have liked to find, shape (n, n_items)
-    Returns: Shape (n,)
-    """
+    "Discounted gain of each list: 1/log2(rank + 1) for each item found"
     found = np.take_along_axis(hidden.toarray(), top, 1)
     return found@(1/np.log2(np.arange(top.shape[1]) + 2))
 
@@ -844,13 +626,7 @@ def without_rows(self:Recommender,
     users:np.ndarray,         # Raw ids of users who lost some
     refit_up_to:int=300_000,  # Fit once more if `part` has no more rows than that
 )->tuple:                     # A model, and a `Query` of the users as that model knows them
-    """What the model would know of some users without some of their rows
-
-    part: Train without some rows
-    users: Raw ids of users who lost some
-    refit_up_to = 300000: Fit once more if `part` has no more rows than that
-    Returns: A model, and a `Query` of the users as that model knows them
-    """
+    "What the model would know of some users without some of their rows"
     if len(part.df) <= refit_up_to:
         model = type(self)(**self.get_args())
         model.check_lists = False
@@ -866,13 +642,7 @@ def warn_if_poor(self:Recommender,
     k:int=20,                 # Length of the lists
     refit_up_to:int=300_000,  # Fit once more without the hidden rows if there are no more rows than that
 ):                            # self
-    """Warn if the lists are worse than the same list for everybody; `check_lists = False` on a class or model: never
-
-    train: What the model was fitted on
-    n_users = 200: How many users to try, at most
-    k = 20: Length of the lists
-    refit_up_to = 300000: Fit once more without the hidden rows if there are no more rows than that
-    """
+    "Warn if the lists are worse than the same list for everybody; `check_lists = False` on a class or model: never"
     if not self.check_lists or type(self).fold_in is Recommender.fold_in: return self
     mask = hidden_rows(train, n_users)
     part,rest = train.take(~mask),train.take(mask)
@@ -896,13 +666,7 @@ def cosine_and_counts(
     M:sp.csr_matrix,     # 1 where X holds something, shape (n, m)
     cols:np.ndarray,     # Which columns to compare with all
 )->tuple:                # Cosines, and how many rows both columns hold, both (len(cols), m)
-    """Cosine of some columns with all
-
-    X: Shape (n, m)
-    M: 1 where X holds something, shape (n, m)
-    cols: Which columns to compare with all
-    Returns: Cosines, and how many rows both columns hold, both (len(cols), m)
-    """
+    "Cosine of some columns with all"
     return cosine_columns(X, cols), (M[:,cols].T@M).toarray()
 
 def pearson_and_counts(
@@ -910,13 +674,7 @@ def pearson_and_counts(
     M:sp.csr_matrix,     # 1 where X holds something, shape (n, m)
     cols:np.ndarray,     # Which columns to compare with all
 )->tuple:                # Correlations, and how many rows both columns hold, both (len(cols), m)
-    """Pearson correlation of some columns with all, over the rows that both hold
-
-    X: Shape (n, m)
-    M: 1 where X holds something, shape (n, m)
-    cols: Which columns to compare with all
-    Returns: Correlations, and how many rows both columns hold, both (len(cols), m)
-    """
+    "Pearson correlation of some columns with all, over the rows that both hold"
     XX,P,Q = X.multiply(X).tocsr(),X[:,cols].T,M[:,cols].T
     n,dots = (Q@M).toarray(),(P@X).toarray()
     sum_x,sum_y = (P@M).toarray(),(Q@X).toarray()
@@ -989,14 +747,7 @@ def item_neighbours(
     k:int,                # Neighbours to keep
     shrink:float,         # Similarities are multiplied by n/(n + shrink), n being the users that two items share
 )->sp.csr_matrix:         # Shape (m, m): row j holds the shrunk similarity of the k items most like j
-    """The strongest positive links of each item; time grows with the pairs that share somebody
-
-    X: Shape (users, m): what to compare; a stored 0 is a rating too
-    similarity: One of `similarities`
-    k: Neighbours to keep
-    shrink: Similarities are multiplied by n/(n + shrink), n being the users that two items share
-    Returns: Shape (m, m): row j holds the shrunk similarity of the k items most like j
-    """
+    "The strongest positive links of each item; time grows with the pairs that share somebody"
     check_choice(similarities, similarity=similarity)
     X = sp.csr_matrix(X, dtype=np.float64)
     Xt,m = X.T.tocsr(),X.shape[1]
@@ -1011,14 +762,7 @@ def item_neighbours(
 
 # %% ../nbs/03_recommender.ipynb #8406d30b
 class ItemKNN(Recommender):
-    """Items like those the user rated higher than expected; or, uncentred, like those the user has
-
-    similarity = 'cosine': 'cosine' or 'pearson'
-    k = 100: Neighbours kept for each item
-    shrink = 50.0: Similarities are multiplied by n/(n + shrink), n: users that two items share
-    centre = True: Compare what `Bias` leaves over? Otherwise raw ratings
-    damping = 0.2: Strength of the pull to the baseline, in units of similarity
-    """
+    "Items like those the user rated higher than expected; or, uncentred, like those the user has"
     block_bytes = 2**24
     def __init__(self,
         similarity:str='cosine',   # 'cosine' or 'pearson'
@@ -1033,10 +777,7 @@ class ItemKNN(Recommender):
         self.similarity,self.k,self.shrink,self.centre,self.damping = similarity,k,shrink,centre,damping
 
     def fit(self, train): # Interactions to learn from
-        """Fit `Bias`, and find each item's neighbours in what it leaves over
-
-        train: Interactions to learn from
-        """
+        "Fit `Bias`, and find each item's neighbours in what it leaves over"
         super().fit(train)
         base = Bias().fit(train)
         self.mean,self.user_bias,self.item_bias = base.mean,base.user_bias,base.item_bias
@@ -1048,17 +789,11 @@ class ItemKNN(Recommender):
         return self if self.centred else self.warn_if_poor(train)
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """Unclipped predictions; sums of similarities if not centred
-
-        user_codes: Codes, shape (n,)
-        """
+        "Unclipped predictions; sums of similarities if not centred"
         return self._add_up(self.X[user_codes], self.user_bias[user_codes])
 
     def similarity_rows(self, codes): # Item codes, shape (n,)
-        """Shrunk similarity to the neighbours, -inf to all others
-
-        codes: Item codes, shape (n,)
-        """
+        "Shrunk similarity to the neighbours, -inf to all others"
         s = self.neighbours[codes].toarray()
         return np.where(s > 0, s, -np.inf)
 
@@ -1077,12 +812,7 @@ def predict_codes(self:ItemKNN,
     u:np.ndarray,    # User codes, int64, shape (n,)
     i:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:       # On the rating scale, not clipped, shape (n,)
-    """Baseline, and the weighted mean of what is left over at the neighbours
-
-    u: User codes, int64, shape (n,)
-    i: Item codes, int64, shape (n,)
-    Returns: On the rating scale, not clipped, shape (n,)
-    """
+    "Baseline, and the weighted mean of what is left over at the neighbours"
     base = self.mean + self.user_bias[u] + self.item_bias[i]
     near,weight = np.zeros(len(u)),np.zeros(len(u))
     for b in blocks(len(u), 2**14):
@@ -1095,11 +825,7 @@ def predict_codes(self:ItemKNN,
 def stored_ones(
     X:sp.csr_matrix,     # Sparse matrix; a stored 0 counts, too
 )->sp.csr_matrix:        # The same cells
-    """1 in every cell that is stored
-
-    X: Sparse matrix; a stored 0 counts, too
-    Returns: The same cells
-    """
+    "1 in every cell that is stored"
     return sp.csr_matrix((np.ones_like(X.data), X.indices, X.indptr), shape=X.shape)
 
 # %% ../nbs/03_recommender.ipynb #4fc69af7
@@ -1107,11 +833,7 @@ def stored_ones(
 def fold_in(self:ItemKNN,
     history,     # {item: rating}, a table with columns item and rating, or items
 )->User:         # With a vector of shape (len(self.items),)
-    """The newcomer's row of what `Bias` leaves over
-
-    history: {item: rating}, a table with columns item and rating, or items
-    Returns: With a vector of shape (len(self.items),)
-    """
+    "The newcomer's row of what `Bias` leaves over"
     i,r = self.encode_history(history)
     bias = damped_bias(r - self.mean - self.item_bias[i], np.zeros_like(i), 1, Bias().user_damping)
     total,times = (np.bincount(i, w, minlength=len(self.items)) for w in (r, np.ones(len(i))))
@@ -1126,11 +848,7 @@ def fold_in(self:ItemKNN,
 def user_vectors(self:ItemKNN,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items)), as from `fold_in`
-    """Rows of what `Bias` leaves over, dense
-
-    user_codes: Codes, int64, shape (n,)
-    Returns: float32, shape (n, len(self.items)), as from `fold_in`
-    """
+    "Rows of what `Bias` leaves over, dense"
     vectors = self.X[user_codes].toarray()
     vectors[:,0] = self.user_bias[user_codes]
     return vectors
@@ -1139,11 +857,7 @@ def user_vectors(self:ItemKNN,
 def vector_scores(self:ItemKNN,
     vectors:np.ndarray,   # From `fold_in`, shape (n, len(self.items))
 )->np.ndarray:            # float32, shape (n, len(self.items))
-    """What `scores` gives, for newcomers
-
-    vectors: From `fold_in`, shape (n, len(self.items))
-    Returns: float32, shape (n, len(self.items))
-    """
+    "What `scores` gives, for newcomers"
     X = np.array(vectors, np.float32)
     X[:,0] = 0
     return self._add_up(sp.csr_matrix(X), np.asarray(vectors)[:,0])
@@ -1154,12 +868,7 @@ def contributions(self:Recommender,
     query:Query,     # One person, from `query`
     item:int,        # Item code
 )->tuple:            # Codes of items they have, int64, and what each adds to the score, float, both shape (n,)
-    """What the items of a history add to a score; raises NotImplementedError where a score is no such sum
-
-    query: One person, from `query`
-    item: Item code
-    Returns: Codes of items they have, int64, and what each adds to the score, float, both shape (n,)
-    """
+    "What the items of a history add to a score; raises NotImplementedError where a score is no such sum"
     raise NotImplementedError(f'the scores of {type(self).__name__} are no sum over a history: for reasons ask '
                               'ItemKNN, EASE, ALS or ImplicitALS')
 
@@ -1170,14 +879,7 @@ def because(self:Recommender,
     n:int=3,            # How many reasons, at most
     titles:bool=False,  # Add a column of titles?
 )->pd.DataFrame:        # Columns item, (title,) share: what each adds, the largest first; attrs: score, their sum
-    """The items of a person's history that speak most for an item; raises KeyError for unknown ids
-
-    who: A raw user id, or a `User`
-    item: Raw id of an item
-    n = 3: How many reasons, at most
-    titles = False: Add a column of titles?
-    Returns: Columns item, (title,) share: what each adds, the largest first; attrs: score, their sum
-    """
+    "The items of a person's history that speak most for an item; raises KeyError for unknown ids"
     query = self.query(who)
     if len(query) != 1: raise ValueError(f'because explains one item to one person, got {len(query)} people')
     codes,adds = self.contributions(query, self.items.encode(item)[0])
@@ -1191,12 +893,7 @@ def contributions(self:ItemKNN,
     query:Query,    # One person
     item:int,       # Item code
 )->tuple:           # Item codes and what each adds
-    """Similarity times what is left over, divided as in the score
-
-    query: One person
-    item: Item code
-    Returns: Item codes and what each adds
-    """
+    "Similarity times what is left over, divided as in the score"
     row = self.X[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors[:,1:], dtype=np.float32)
     codes = row.indices + (query.vectors is not None)
     near = np.asarray(self.neighbours[item,codes].todense()).ravel()

@@ -24,11 +24,7 @@ from .recommender import Query
 # %% ../nbs/43_rerank.ipynb #07d030fa
 @dataclass
 class Filter:
-    """A filter to be fitted
-
-    name: What it is called in errors and reports
-    make: Function from `Interactions` to a `FittedFilter`
-    """
+    "A filter to be fitted"
     name:str      # What it is called in errors and reports
     make:object   # Function from `Interactions` to a `FittedFilter`
 
@@ -40,34 +36,20 @@ class FittedFilter(Saveable):
         query:Query,         # About n people
         items:np.ndarray,    # Item codes, int64, shape (n, m); for -1 (none) the answer means nothing
     )->np.ndarray:           # bool, shape (n, m)
-        """May these items be shown?
-
-        query: About n people
-        items: Item codes, int64, shape (n, m); for -1 (none) the answer means nothing
-        Returns: bool, shape (n, m)
-        """
+        "May these items be shown?"
         raise NotImplementedError(f'{type(self).__name__} must say what is allowed')
 
     def columns(self,
         query:Query,     # About n people
     )->np.ndarray:       # Item codes, int64; None: any item
-        """Items that may be forbidden to some of these people; a subclass that knows them makes `strike` quicker
-
-        query: About n people
-        Returns: Item codes, int64; None: any item
-        """
+        "Items that may be forbidden to some of these people; a subclass that knows them makes `strike` quicker"
         return None
 
     def strike(self,
         scores:np.ndarray,   # float32, shape (n, n_items), changed in place
         query:Query,         # About n people
     )->np.ndarray:           # `scores`
-        """Set to -inf what is not allowed
-
-        scores: float32, shape (n, n_items), changed in place
-        query: About n people
-        Returns: `scores`
-        """
+        "Set to -inf what is not allowed"
         columns = self.columns(query)
         n = scores.shape[1] if columns is None else len(columns)
         for b in blocks(n, block_rows(len(scores), 2**23, itemsize=8)):
@@ -84,13 +66,7 @@ def allowed_by(
     query:Query,         # About n people
     items:np.ndarray,    # Item codes, int64, shape (n, m)
 )->np.ndarray:           # bool, shape (n, m)
-    """What a filter allows; raises TypeError unless it answers with True or False for each item
-
-    rule: With `allowed`
-    query: About n people
-    items: Item codes, int64, shape (n, m)
-    Returns: bool, shape (n, m)
-    """
+    "What a filter allows; raises TypeError unless it answers with True or False for each item"
     ok = np.asarray(rule.allowed(query, items))
     if ok.shape == items.shape and ok.dtype == bool: return ok
     raise TypeError(f'filter {rule.name}: allowed must give a bool for each item, shape {items.shape}, '
@@ -98,11 +74,7 @@ def allowed_by(
 
 # %% ../nbs/43_rerank.ipynb #4b1c7d23
 class ItemFilter(FittedFilter):
-    """Keeps the same items for everybody
-
-    name: What it is called
-    mask: Which items may be shown, bool, shape (n_items,)
-    """
+    "Keeps the same items for everybody"
     by_item = 'mask',
     def __init__(self,
         name:str,           # What it is called
@@ -112,20 +84,11 @@ class ItemFilter(FittedFilter):
         if self.mask.dtype != bool: raise TypeError(f'{name}: mask must be True or False, and is {self.mask.dtype}')
 
     def allowed(self, query, items): # People; item codes, shape (n, m)
-        """What the mask keeps
-
-        query, items: People; item codes, shape (n, m)
-        """
+        "What the mask keeps"
         return self.mask[items]
 
 class LevelFilter(FittedFilter):
-    """Keeps items whose level the person has reached
-
-    name: What it is called
-    users: Level by user code, float64, shape (n_users,)
-    items: Least level by item code, float64, shape (n_items,); -inf: for everybody
-    key = 'age': Where a profile states the level
-    """
+    "Keeps items whose level the person has reached"
     by_user,by_item = ('users',),('items',)
     def __init__(self,
         name:str,             # What it is called
@@ -137,11 +100,7 @@ class LevelFilter(FittedFilter):
     def levels(self,
         query:Query,   # About n people
     )->np.ndarray:     # float64, shape (n,)
-        """Levels of known people by code, of others by their profiles; 0 where a profile has no such number
-
-        query: About n people
-        Returns: float64, shape (n,)
-        """
+        "Levels of known people by code, of others by their profiles; 0 where a profile has no such number"
         levels = self.users[query.codes]
         for k,user in enumerate(query.users or []):
             if user is None or not user.profile: continue
@@ -151,10 +110,7 @@ class LevelFilter(FittedFilter):
         return levels
 
     def allowed(self, query, items): # People; item codes, shape (n, m)
-        """What asks for no more than their level
-
-        query, items: People; item codes, shape (n, m)
-        """
+        "What asks for no more than their level"
         return self.items[items] <= self.levels(query)[:,None]
 
 # %% ../nbs/43_rerank.ipynb #4b1c7d26
@@ -162,23 +118,13 @@ def known_codes(
     query:Query,   # About n people
     known:dict,    # {raw id: user code} of those who matter
 )->np.ndarray:     # int64, shape (n,); 0 for strangers
-    """User codes, also of people who come with a history or a profile of their own and say who they are
-
-    query: About n people
-    known: {raw id: user code} of those who matter
-    Returns: int64, shape (n,); 0 for strangers
-    """
+    "User codes, also of people who come with a history or a profile of their own and say who they are"
     if query.users is None: return query.codes
     ids = [None if user is None else user.id for user in query.users]
     return np.array([code or known.get(raw, 0) for code,raw in zip(query.codes, ids)], np.int64)
 
 class PairFilter(FittedFilter):
-    """Drops pairs of user and item
-
-    name: What it is called
-    out = None: Forbidden pairs, shape (n_users, n_items); None: what each has met, by the query
-    known = (): [raw id, user code] of those who are also found by their ids
-    """
+    "Drops pairs of user and item"
     by_user = 'out',
     def __init__(self,
         name:str,                  # What it is called
@@ -192,27 +138,17 @@ class PairFilter(FittedFilter):
     def rows(self,
         query:Query,     # About n people
     )->sp.csr_matrix:    # Shape (n, n_items)
-        """What is forbidden to each
-
-        query: About n people
-        Returns: Shape (n, n_items)
-        """
+        "What is forbidden to each"
         if self.out is None: return csr_ones(query.seen)
         return self.out[known_codes(query, dict(self.known))]
 
     def allowed(self, query, items): # People; item codes, shape (n, m)
-        """What is not among their pairs
-
-        query, items: People; item codes, shape (n, m)
-        """
+        "What is not among their pairs"
         out = self.rows(query)
         return ~in_rows(out.indptr, out.indices, np.arange(len(query)), items)
 
     def columns(self, query): # People
-        """Items among their pairs
-
-        query: People
-        """
+        "Items among their pairs"
         return np.unique(self.rows(query).indices).astype(np.int64)
 
 # %% ../nbs/43_rerank.ipynb #dec4c6b6
@@ -229,10 +165,7 @@ def _pair_matrix(train, u, i):
 def unavailable(
     items,      # Raw ids that cannot be had
 )->Filter:
-    """Drop items for everybody; unknown ids raise KeyError when the filter is made
-
-    items: Raw ids that cannot be had
-    """
+    "Drop items for everybody; unknown ids raise KeyError when the filter is made"
     def make(train): # What the models are fitted to
         "A mask without them"
         mask = np.ones(len(train.items), bool)
@@ -243,10 +176,7 @@ def unavailable(
 def blocked(
     pairs:dict,   # {raw user: raw ids that this user does not want to see}
 )->Filter:
-    """Drop items for some users; unknown ids raise KeyError when the filter is made
-
-    pairs: {raw user: raw ids that this user does not want to see}
-    """
+    "Drop items for some users; unknown ids raise KeyError when the filter is made"
     if isinstance(pairs, pd.Series): pairs = pairs.to_dict()
     if not isinstance(pairs, dict):
         raise TypeError(f'blocked takes {{user: items}}, not a {type(pairs).__name__}: '
@@ -279,10 +209,7 @@ def _answers(name, kept, index):
 def seen(
     log:Interactions=None,   # Where users have met items; None: in train, or in a history of their own
 )->Filter:
-    """Drop what people have met; `recommend` does so for train by itself (`exclude_seen`)
-
-    log = None: Where users have met items; None: in train, or in a history of their own
-    """
+    "Drop what people have met; `recommend` does so for train by itself (`exclude_seen`)"
     if log is not None and not isinstance(log, Interactions):
         raise TypeError(f'seen takes Interactions, not a {type(log).__name__}: make them with Interactions.from_df(df)')
     def make(train): # What the models are fitted to
@@ -304,11 +231,7 @@ def rule(
     keep,              # Function from `item_info` to a bool for each row: which items may be shown
     name:str='rule',   # What it is called
 )->Filter:
-    """Keep items by what is known of them; items without a row in `item_info`, or with a missing answer, are dropped
-
-    keep: Function from `item_info` to a bool for each row: which items may be shown
-    name = 'rule': What it is called
-    """
+    "Keep items by what is known of them; items without a row in `item_info`, or with a missing answer, are dropped"
     if not callable(keep):
         raise TypeError(f'rule: {keep!r} is no function from item_info to True or False for each row')
     def make(train): # What the models are fitted to
@@ -339,11 +262,7 @@ def age_rated(
     least,             # {raw item: least age}, a Series by raw item, or the name of a column of `item_info`
     age:str='age',     # Column of `user_info`, and key of profiles; who has no age there counts as a child
 )->Filter:
-    """Drop items for people who are too young; items without a least age are for everybody
-
-    least: {raw item: least age}, a Series by raw item, or the name of a column of `item_info`
-    age = 'age': Column of `user_info`, and key of profiles; who has no age there counts as a child
-    """
+    "Drop items for people who are too young; items without a least age are for everybody"
     if not isinstance(least, (str, dict, pd.Series)):
         raise TypeError(f'age_rated takes {{item: least age}} or the name of a column, not a {type(least).__name__}')
     def make(train): # What the models are fitted to
@@ -357,11 +276,7 @@ def age_rated(
 def as_filters(
     filters,    # A `Filter` (or what it makes), a function from `item_info` to bool, or several of these
 )->list:        # Of `Filter`
-    """Filters as a list, functions made rules; raises TypeError for what is no filter
-
-    filters: A `Filter` (or what it makes), a function from `item_info` to bool, or several of these
-    Returns: Of `Filter`
-    """
+    "Filters as a list, functions made rules; raises TypeError for what is no filter"
     several = isinstance(filters, (list, tuple)) or filters is None
     found = []
     for f in filters or () if several else [filters]:
@@ -377,12 +292,7 @@ def stretch(
     scores:np.ndarray,   # Shape (n, m)
     there:np.ndarray,    # Which of them count, bool, shape (n, m)
 )->np.ndarray:           # Shape (n, m); -inf where not there
-    """Scores moved and stretched so that the best of each row is 1 and the worst 0
-
-    scores: Shape (n, m)
-    there: Which of them count, bool, shape (n, m)
-    Returns: Shape (n, m); -inf where not there
-    """
+    "Scores moved and stretched so that the best of each row is 1 and the worst 0"
     low = np.where(there, scores, np.inf).min(1, keepdims=True, initial=np.inf)
     high = np.where(there, scores, -np.inf).max(1, keepdims=True, initial=-np.inf)
     with np.errstate(invalid='ignore'): stretched = (scores - low)/np.where(high > low, high - low, 1)
@@ -390,12 +300,7 @@ def stretch(
 
 @dataclass
 class Page:
-    """Candidates of n people, best first
-
-    query: Who asked
-    items: Item codes, int64, shape (n, m); -1 where there are fewer
-    score: Shape (n, m), from 1 for the best to 0 for the worst; -inf where there is no item
-    """
+    "Candidates of n people, best first"
     query:Query          # Who asked
     items:np.ndarray     # Item codes, int64, shape (n, m); -1 where there are fewer
     score:np.ndarray     # Shape (n, m), from 1 for the best to 0 for the worst; -inf where there is no item
@@ -403,11 +308,7 @@ class Page:
     def reordered(self,
         moved,     # `Moved`, from a step
     ):             # `Page`
-        """The page after a step
-
-        moved: `Moved`, from a step
-        Returns: `Page`
-        """
+        "The page after a step"
         positions,score = moved.positions,moved.score
         if score is None: score = np.take_along_axis(self.score, positions, 1)
         return Page(self.query, np.take_along_axis(self.items, positions, 1), score)
@@ -417,13 +318,7 @@ def unit_features(
     name:str,    # What they are called in errors
     vectors,     # Finite numbers, shape (n, d)
 )->np.ndarray:   # float64, shape (n, d)
-    """Vectors of length 1, however short or long they were, zeros left as they are; raises ValueError for what are
-    none
-
-    name: What they are called in errors
-    vectors: Finite numbers, shape (n, d)
-    Returns: float64, shape (n, d)
-    """
+    "Vectors of length 1, however short or long they were, zeros left as they are; raises ValueError for what are none"
     vectors = np.asarray(vectors)
     if vectors.ndim != 2: raise ValueError(f'{name} have shape {vectors.shape}: give a row of numbers for each item')
     if vectors.dtype.kind not in 'biuf': vectors = pd.DataFrame(vectors).apply(as_numbers).to_numpy(float)
@@ -435,10 +330,7 @@ def unit_features(
 def check_share(
     weight,   # Of relevance
 ):
-    """Raise ValueError unless a weight is a number from 0 to 1
-
-    weight: Of relevance
-    """
+    "Raise ValueError unless a weight is a number from 0 to 1"
     check_number(weight=weight)
     if weight is None or not 0 <= weight <= 1: raise ValueError(f'weight={weight!r} must be from 0 to 1')
 
@@ -449,14 +341,7 @@ def mmr_rows(
     k:int,                 # How many to choose
     weight:float,          # Of relevance, 0 to 1
 )->np.ndarray:             # Positions of the chosen in each row, int64, shape (n, k); -1 where a row has fewer
-    """Maximal marginal relevance for many lists at once, greedily; ties go to the earlier position
-
-    scores: Relevance, float64, shape (n, m); -inf for no item
-    vectors: Unit vectors or zeros, shape (n, m, d)
-    k: How many to choose
-    weight: Of relevance, 0 to 1
-    Returns: Positions of the chosen in each row, int64, shape (n, k); -1 where a row has fewer
-    """
+    "Maximal marginal relevance for many lists at once, greedily; ties go to the earlier position"
     row,chosen = np.arange(len(scores)),np.full((len(scores), k), -1)
     there = scores > -np.inf
     value,near = np.where(there, np.where(there, scores, 0)*weight, -np.inf),np.zeros(scores.shape)
@@ -474,14 +359,7 @@ def mmr(
     k:int=10,           # How many to choose
     weight:float=.7,    # Of relevance, 0 to 1; the rest goes to being unlike what was chosen before
 )->np.ndarray:          # Positions of the chosen, in order, int64, shape (min(k, m),)
-    """Maximal marginal relevance, greedily; raises ValueError for what is not finite or does not fit
-
-    scores: Relevance, on the scale of similarities (0 to 1), shape (m,)
-    vectors: Of the items, shape (m, d); similar means a high cosine, and zeros are similar to nothing
-    k = 10: How many to choose
-    weight = 0.7: Of relevance, 0 to 1; the rest goes to being unlike what was chosen before
-    Returns: Positions of the chosen, in order, int64, shape (min(k, m),)
-    """
+    "Maximal marginal relevance, greedily; raises ValueError for what is not finite or does not fit"
     check_share(weight)
     try: scores = as_numbers(pd.Series(scores))
     except ValueError as e: raise ValueError(f'scores: {e}') from None
@@ -493,12 +371,7 @@ def mmr(
 # %% ../nbs/43_rerank.ipynb #6e3f9f51
 @dataclass
 class Moved:
-    """What a step does to a page
-
-    positions: Where the item of each place stood before, int64, shape (n, m)
-    score = None: Scores in the new order, shape (n, m); None: they stay with their items
-    marked = None: New places that the step accounts for, bool, shape (n, m); None: where items rose
-    """
+    "What a step does to a page"
     positions:np.ndarray       # Where the item of each place stood before, int64, shape (n, m)
     score:np.ndarray=None      # Scores in the new order, shape (n, m); None: they stay with their items
     marked:np.ndarray=None     # New places that the step accounts for, bool, shape (n, m); None: where items rose
@@ -516,41 +389,26 @@ class Step(Saveable):
     def prepare(self,
         train:Interactions,   # What the models are fitted to
     ):                        # self
-        """Look up what is needed, once; afterwards the step works without train
-
-        train: What the models are fitted to
-        """
+        "Look up what is needed, once; afterwards the step works without train"
         return self
 
     def apply(self,
         page:Page,    # Candidates, best first
     )->Moved:
-        """The new order
-
-        page: Candidates, best first
-        """
+        "The new order"
         raise NotImplementedError(f'{type(self).__name__} must say in which order')
 
     def extra(self,
         query:Query,   # About n people
     )->list:           # n lists of item codes
-        """Items that the step wants in the race for each person, whoever proposes them; filters still hold
-
-        query: About n people
-        Returns: n lists of item codes
-        """
+        "Items that the step wants in the race for each person, whoever proposes them; filters still hold"
         return [[] for _ in range(len(query))]
 
 def to_front(
     picked:np.ndarray,   # Positions to begin with, shape (n, k); -1: none
     m:int,               # Number of positions
 )->np.ndarray:           # int64, shape (n, m)
-    """Positions with the picked ones first and the rest behind them in their old order
-
-    picked: Positions to begin with, shape (n, k); -1: none
-    m: Number of positions
-    Returns: int64, shape (n, m)
-    """
+    "Positions with the picked ones first and the rest behind them in their old order"
     key = np.tile(np.arange(m) + m, (len(picked), 1))
     r,c = np.nonzero(picked >= 0)
     key[r,picked[r,c]] = c
@@ -561,12 +419,7 @@ def item_words(
     train:Interactions,       # With what is known of items
     column:str='genres',      # Of `item_info`: words separated by `|`, or lists of words
 )->sp.csr_matrix:             # float32 ones, shape (n_items, n_words); no columns where no item has a word
-    """Which words an item, by code, has; words by their spelling
-
-    train: With what is known of items
-    column = 'genres': Of `item_info`: words separated by `|`, or lists of words
-    Returns: float32 ones, shape (n_items, n_words); no columns where no item has a word
-    """
+    "Which words an item, by code, has; words by their spelling"
     info,n = train.item_info,len(train.items)
     if info is None or column not in info: return sp.csr_matrix((n, 0), dtype=np.float32)
     found = words_of(by_code(info[[column]], train.items)[column])
@@ -579,34 +432,19 @@ def item_flags(
     train:Interactions,       # With what is known of items
     column:str='genres',      # Of `item_info`
 )->np.ndarray:                # float32, shape (n_items, n_words)
-    """What `item_words` gives as a full table; for thousands of words it is large
-
-    train: With what is known of items
-    column = 'genres': Of `item_info`
-    Returns: float32, shape (n_items, n_words)
-    """
+    "What `item_words` gives as a full table; for thousands of words it is large"
     return item_words(train, column).toarray()
 
 def word_vectors(
     words:sp.csr_matrix,    # From `item_words`
     most:int=200,           # Words up to which each has a number of its own
 )->np.ndarray:              # Shape (n_items, d), d at most `most`: zeros for items without words
-    """Unit vectors of items by their words; of more words than `most` the largest directions
-
-    words: From `item_words`
-    most = 200: Words up to which each has a number of its own
-    Returns: Shape (n_items, d), d at most `most`: zeros for items without words
-    """
+    "Unit vectors of items by their words; of more words than `most` the largest directions"
     return unit_rows(words.toarray()) if words.shape[1] <= most else short_vectors(words)
 
 # %% ../nbs/43_rerank.ipynb #386bad76
 class Diverse(Step):
-    """Maximal marginal relevance at the top of the page
-
-    weight = 0.7: Of relevance, 0 to 1; the rest is for being unlike the items above
-    depth = 30: Places to fill so; below, the order stays
-    features = None: Of items, by code, shape (n_items, d); None: genres, or without any who has them
-    """
+    "Maximal marginal relevance at the top of the page"
     name,label,by_item = 'diverse','mmr',('vectors',)
     def __init__(self,
         weight:float=.7,            # Of relevance, 0 to 1; the rest is for being unlike the items above
@@ -619,10 +457,7 @@ class Diverse(Step):
         self.features = None if features is None else unit_features('features', features).astype(np.float32)
 
     def prepare(self, train): # Interactions that the models are fitted to
-        """Make the vectors of items
-
-        train: Interactions that the models are fitted to
-        """
+        "Make the vectors of items"
         vectors,n = self.features,len(train.items)
         if vectors is None: vectors = word_vectors(item_words(train))
         if self.features is None and not vectors.any(): vectors = cooccurrence_vectors(train)
@@ -631,10 +466,7 @@ class Diverse(Step):
         return self
 
     def apply(self, page): # Candidates, best first
-        """The items of the first `depth` places by maximal marginal relevance
-
-        page: Candidates, best first
-        """
+        "The items of the first `depth` places by maximal marginal relevance"
         m = page.items.shape[1]
         picked = mmr_rows(page.score.astype(float), self.vectors[page.items], min(self.depth, m), self.weight)
         return Moved(to_front(picked, m))
@@ -648,14 +480,7 @@ def capped(
     most,            # Items of one word
     within,          # Places
 ):                   # int64, shape (n, within); -1: no more
-    """Positions of the first items of each row that keep the count of every word at most `most`
-
-    items: Item codes, int64, shape (n, m); -1 for none
-    n_words: Number of words
-    most: Items of one word
-    within: Places
-    Returns: int64, shape (n, within); -1: no more
-    """
+    "Positions of the first items of each row that keep the count of every word at most `most`"
     res = np.full((len(items), within), -1)
     for r in range(len(items)):
         count = np.zeros(n_words, np.int64)
@@ -671,12 +496,7 @@ def capped(
 
 # %% ../nbs/43_rerank.ipynb #abea092f
 class Cap(Step):
-    """At most so many items of a genre at the top; the rest of them wait below
-
-    most = 3: Items of one genre
-    within = 10: Among this many first places
-    column = 'genres': Of `item_info`; words separated by `|`
-    """
+    "At most so many items of a genre at the top; the rest of them wait below"
     name,label,by_item = 'cap','capped',('flags',)
     def __init__(self,
         most:int=3,              # Items of one genre
@@ -688,19 +508,13 @@ class Cap(Step):
         self.most,self.within,self.column = int(most),int(within),column
 
     def prepare(self, train): # Interactions that the models are fitted to
-        """Remember each item's genres; raises ValueError where there are none
-
-        train: Interactions that the models are fitted to
-        """
+        "Remember each item's genres; raises ValueError where there are none"
         self.flags = item_words(train, self.column)
         if not self.flags.nnz: raise ValueError(f'item_info has no column {self.column!r} to compare items by')
         return self
 
     def apply(self, page): # Candidates, best first
-        """What the cap keeps, then the rest; marked are the items that sank
-
-        page: Candidates, best first
-        """
+        "What the cap keeps, then the rest; marked are the items that sank"
         m,n_words = page.items.shape[1],self.flags.shape[1]
         table = self.flags.indptr,self.flags.indices,n_words
         positions = to_front(capped(page.items, *table, self.most, min(self.within, m)), m)
@@ -712,10 +526,7 @@ class Picks(Step):
     def pick(self,
         items,    # Raw ids for everybody, or {raw user: raw ids}, None standing for everybody else
     ):
-        """Keep what is wanted, as it was said
-
-        items: Raw ids for everybody, or {raw user: raw ids}, None standing for everybody else
-        """
+        "Keep what is wanted, as it was said"
         for ids in items.values() if isinstance(items, dict) else [items]:
             if ids is None or np.ndim(ids) > 1 or isinstance(ids, pd.DataFrame):
                 raise TypeError(f'{self.name}: give raw item ids, not a {type(ids).__name__}')
@@ -724,10 +535,7 @@ class Picks(Step):
         self.wanted = [[np.asarray(user).item(), np.asarray(as_list(ids)).tolist()] for user,ids in by_user.items()]
 
     def prepare(self, train): # Interactions that the models are fitted to
-        """Look up users and items; raises KeyError for unknown ones
-
-        train: Interactions that the models are fitted to
-        """
+        "Look up users and items; raises KeyError for unknown ones"
         self.pairs = []
         for user,ids in self.wanted:
             code = 0 if user is None else int(_codes(self.name, train.users, user)[0])
@@ -736,10 +544,7 @@ class Picks(Step):
         return self
 
     def extra(self, query): # About n people
-        """What is picked for each person by id, otherwise what is picked for everybody
-
-        query: About n people
-        """
+        "What is picked for each person by id, otherwise what is picked for everybody"
         codes = known_codes(query, {user: code for user,code,_ in self.pairs})
         items = {code: items for _,code,items in self.pairs}
         return [items.get(int(code), items.get(0, [])) for code in codes]
@@ -747,11 +552,7 @@ class Picks(Step):
     def is_picked(self,
         page:Page,       # Candidates, best first
     )->np.ndarray:       # bool, shape (n, m)
-        """Which candidates are picked for these people
-
-        page: Candidates, best first
-        Returns: bool, shape (n, m)
-        """
+        "Which candidates are picked for these people"
         found = [np.isin(row, wanted) for row,wanted in zip(page.items, self.extra(page.query))]
         return np.array(found, bool).reshape(page.items.shape)
 
@@ -761,24 +562,14 @@ def place_at(
     wanted:list,         # Item codes to be placed, each once
     at:int,              # Place of the first, from 1
 )->np.ndarray:           # Positions, int64, shape (m,)
-    """Put what is there of the wanted items at places `at`, `at`+1, ..., or as far down as there are items
-
-    items: Item codes of one list, best first, -1 at the end, shape (m,)
-    wanted: Item codes to be placed, each once
-    at: Place of the first, from 1
-    Returns: Positions, int64, shape (m,)
-    """
+    "Put what is there of the wanted items at places `at`, `at`+1, ..., or as far down as there are items"
     where = [int(np.flatnonzero(items == code)[0]) for code in wanted if (items == code).any()]
     rest = np.delete(np.arange(len(items)), where)
     above = min(at-1, int((items >= 0).sum()) - len(where))
     return np.r_[rest[:above], np.array(where, int), rest[above:]]
 
 class Pin(Picks):
-    """Items at fixed places, whether or not anything proposed them; filters still hold
-
-    items: Raw ids for everybody, or {raw user: raw ids}
-    at = 1: Place of the first; the others follow
-    """
+    "Items at fixed places, whether or not anything proposed them; filters still hold"
     name,label = 'pin','pinned'
     def __init__(self,
         items,       # Raw ids for everybody, or {raw user: raw ids}
@@ -789,10 +580,7 @@ class Pin(Picks):
         self.at = int(at)
 
     def apply(self, page): # Candidates, best first
-        """The picked items at their places, which are marked
-
-        page: Candidates, best first
-        """
+        "The picked items at their places, which are marked"
         rows = [place_at(row, wanted, self.at) for row,wanted in zip(page.items, self.extra(page.query))]
         positions = np.array(rows, int).reshape(page.items.shape)
         return Moved(positions, marked=np.take_along_axis(self.is_picked(page), positions, 1))
@@ -802,23 +590,14 @@ def resort(
     page:Page,            # Candidates, best first
     bonus:np.ndarray,     # Added to their scores, shape (n, m)
 )->Moved:                 # With the new scores
-    """Order by score plus bonus, ties by item
-
-    page: Candidates, best first
-    bonus: Added to their scores, shape (n, m)
-    Returns: With the new scores
-    """
+    "Order by score plus bonus, ties by item"
     score = np.where(page.items < 0, -np.inf, page.score + bonus)
     positions = np.lexsort((page.items, -score))
     return Moved(positions, np.take_along_axis(score, positions, 1))
 
 # %% ../nbs/43_rerank.ipynb #38e79290
 class Promote(Picks):
-    """A bonus for some items, which also puts them in the race; filters still hold
-
-    items: Raw ids for everybody, or {raw user: raw ids}
-    boost = 0.2: Added to the score, which runs from 1 (best candidate) to 0 (worst)
-    """
+    "A bonus for some items, which also puts them in the race; filters still hold"
     name,label,sorts = 'promote','promoted',True
     def __init__(self,
         items,            # Raw ids for everybody, or {raw user: raw ids}
@@ -830,19 +609,13 @@ class Promote(Picks):
         self.boost = boost
 
     def apply(self, page): # Candidates, best first
-        """Sorted again; marked are the picked items that rose
-
-        page: Candidates, best first
-        """
+        "Sorted again; marked are the picked items that rose"
         moved = resort(page, self.boost*self.is_picked(page))
         moved.marked &= np.take_along_axis(self.is_picked(page), moved.positions, 1)
         return moved
 
 class Fresh(Step):
-    """A bonus for items that came lately
-
-    weight = 0.2: Bonus of the newest item; the oldest has none. Scores run from 1 (best) to 0 (worst)
-    """
+    "A bonus for items that came lately"
     name,label,sorts,by_item = 'fresh','fresh',True,('age',)
     def __init__(self,
         weight:float=.2,   # Bonus of the newest item; the oldest has none. Scores run from 1 (best) to 0 (worst)
@@ -852,27 +625,18 @@ class Fresh(Step):
         self.weight = weight
 
     def prepare(self, train): # Interactions that the models are fitted to
-        """Find out when items came, by their first event; raises ValueError without timestamps
-
-        train: Interactions that the models are fitted to
-        """
+        "Find out when items came, by their first event; raises ValueError without timestamps"
         if 'timestamp' not in train.df: raise ValueError('Fresh needs a timestamp column')
         self.age = arrival_times(train).astype(np.float32)
         return self
 
     def apply(self, page): # Candidates, best first
-        """Sorted again
-
-        page: Candidates, best first
-        """
+        "Sorted again"
         return resort(page, self.weight*self.age[page.items])
 
 # %% ../nbs/43_rerank.ipynb #f28e97cd
 class FunctionStep(Step):
-    """A function of your own as a step; it cannot be saved
-
-    f: From one person's candidates (user, item, score: raw ids, best first) to the same in another order
-    """
+    "A function of your own as a step; it cannot be saved"
     def __init__(self,
         f,    # From one person's candidates (user, item, score: raw ids, best first) to the same in another order
     ):
@@ -880,18 +644,12 @@ class FunctionStep(Step):
         self.name = self.label = getattr(f, '__name__', 'order').replace('<lambda>', 'order')
 
     def prepare(self, train): # Interactions that the models are fitted to
-        """Remember the ids of items
-
-        train: Interactions that the models are fitted to
-        """
+        "Remember the ids of items"
         self.vocab = train.items
         return self
 
     def apply(self, page): # Candidates, best first
-        """The order that the function gives to each person's candidates
-
-        page: Candidates, best first
-        """
+        "The order that the function gives to each person's candidates"
         rows = [self.order(*row) for row in zip(page.query.labels, page.items, page.score)]
         return Moved(np.array(rows, int).reshape(page.items.shape))
 
@@ -900,13 +658,7 @@ class FunctionStep(Step):
         items,       # Item codes, -1 at the end, shape (m,)
         score,       # Shape (m,)
     )->np.ndarray:   # Positions, shape (m,)
-        """Positions of one person's candidates; raises ValueError for an item that is none of them
-
-        label: What the person is called
-        items: Item codes, -1 at the end, shape (m,)
-        score: Shape (m,)
-        Returns: Positions, shape (m,)
-        """
+        "Positions of one person's candidates; raises ValueError for an item that is none of them"
         n = int((items >= 0).sum())
         df = pd.DataFrame(dict(user=label, item=self.vocab.decode(items[:n]), score=score[:n]))
         new = self.f(df)
@@ -926,11 +678,7 @@ class FunctionStep(Step):
 def as_steps(
     order,     # A `Step`, a function, or several of these
 )->list:       # Of `Step`
-    """Steps as a list, functions made steps; raises TypeError for what is neither
-
-    order: A `Step`, a function, or several of these
-    Returns: Of `Step`
-    """
+    "Steps as a list, functions made steps; raises TypeError for what is neither"
     order = list(order or ()) if isinstance(order, (list, tuple)) or order is None else [order]
     for step in order:
         if isinstance(step, type) or not (callable(step) or isinstance(step, Step)):
@@ -940,10 +688,7 @@ def as_steps(
 def check_order(
     steps:list,    # Of `Step`, in the order in which they are applied
 ):
-    """Raise ValueError if a step would undo the one before it
-
-    steps: Of `Step`, in the order in which they are applied
-    """
+    "Raise ValueError if a step would undo the one before it"
     for before,step in zip(steps, steps[1:]):
         if step.sorts and not before.sorts:
             raise ValueError(f'order: {step.name} sorts by score and would undo the step before it: put it first')
@@ -954,13 +699,7 @@ def cooccurrence_vectors(
     n_factors:int=32,       # Numbers per item, at most
     seed:int=42,            # Of the randomised decomposition
 )->np.ndarray:              # float32, shape (n_items, d): unit rows; zeros for items without events
-    """Vectors whose cosine is high for items that the same users have
-
-    train: Events
-    n_factors = 32: Numbers per item, at most
-    seed = 42: Of the randomised decomposition
-    Returns: float32, shape (n_items, d): unit rows; zeros for items without events
-    """
+    "Vectors whose cosine is high for items that the same users have"
     return short_vectors(csr_ones(train.csr('ones').T), n_factors, seed)
 
 def short_vectors(
@@ -968,13 +707,7 @@ def short_vectors(
     n_factors:int=32,    # Numbers per item, at most
     seed:int=42,         # Of the randomised decomposition
 )->np.ndarray:           # float32, shape (n_items, d): unit rows; zeros where X has none
-    """The largest directions of sparse rows
-
-    X: Ones, shape (n_items, m)
-    n_factors = 32: Numbers per item, at most
-    seed = 42: Of the randomised decomposition
-    Returns: float32, shape (n_items, d): unit rows; zeros where X has none
-    """
+    "The largest directions of sparse rows"
     from sklearn.decomposition import TruncatedSVD
     counts = np.diff(X.indptr)
     unit = sp.diags(1/np.sqrt(np.maximum(counts, 1)))@X
@@ -988,12 +721,7 @@ def check_fits(
     n_users:int,   # Number of user codes
     n_items:int,   # Number of item codes
 ):
-    """Raise ValueError unless its tables have a row for each user or item, as one made for other data has not
-
-    part: A fitted filter or a prepared step
-    n_users: Number of user codes
-    n_items: Number of item codes
-    """
+    "Raise ValueError unless its tables have a row for each user or item, as one made for other data has not"
     for what,n,names in (('user', n_users, part.by_user), ('item', n_items, part.by_item)):
         for name in names:
             table = getattr(part, name)

@@ -53,13 +53,7 @@ def as_vectors(
     name:str,        # What they are called in errors
     dim:int=None,    # The dimension they must have; None: any
 )->np.ndarray:       # float32, shape (n, d)
-    """Vectors as a matrix, one per row; raises ValueError for NaN, infinity, no numbers or another dimension
-
-    x: Numbers, shape (n, d), or (d,) for one vector
-    name: What they are called in errors
-    dim = None: The dimension they must have; None: any
-    Returns: float32, shape (n, d)
-    """
+    "Vectors as a matrix, one per row; raises ValueError for NaN, infinity, no numbers or another dimension"
     given = np.atleast_2d(_as_numbers(x, name))
     if given.ndim != 2: raise ValueError(f'{name} must be a matrix, one vector per row; got shape {given.shape}')
     if dim not in (None, given.shape[1]):
@@ -80,12 +74,7 @@ def check_sizes(
     longest:float,        # Length of the longest item
     metric:str,           # 'dot', 'cosine' or 'euclidean'
 ):
-    """Raise ValueError where scores would leave what float32 can hold, and so be lost or tied
-
-    lengths: Of the queries, float64, shape (n,)
-    longest: Length of the longest item
-    metric: 'dot', 'cosine' or 'euclidean'
-    """
+    "Raise ValueError where scores would leave what float32 can hold, and so be lost or tied"
     most = lengths.max(initial=0)
     some = lengths[lengths > 0].min(initial=np.inf)
     too_large = metric == 'dot' and most*longest > 3e38 or metric == 'euclidean' and most + longest > 3e38
@@ -99,13 +88,7 @@ def similarity(
     b,                       # Vectors, shape (m, d), or one
     metric:str='cosine',     # 'cosine', 'dot' or 'euclidean' (minus the distance)
 )->np.ndarray:               # float32, shape (n, m), higher is more alike
-    """Similarity of all pairs; raises ValueError for NaN or unlike dimensions. Cosine with a vector of zeros is 0
-
-    a: Vectors, shape (n, d), or one of shape (d,)
-    b: Vectors, shape (m, d), or one
-    metric = 'cosine': 'cosine', 'dot' or 'euclidean' (minus the distance)
-    Returns: float32, shape (n, m), higher is more alike
-    """
+    "Similarity of all pairs; raises ValueError for NaN or unlike dimensions. Cosine with a vector of zeros is 0"
     check_choice(_metrics, metric=metric)
     a = as_vectors(a, 'a')
     b = as_vectors(b, 'b', a.shape[1]).astype(float)
@@ -125,12 +108,7 @@ def hide_seen(
     indptr, indices,    # Of a csr matrix of what each row has seen, columns sorted
     at,                 # Where each row has come to in `indices`, changed in place
 ):
-    """Set what was seen to -inf in a tile
-
-    tile: Scores of some rows and columns, changed in place
-    start: The item of the first column
-    at: Where each row has come to in `indices`, changed in place
-    """
+    "Set what was seen to -inf in a tile"
     for r in range(len(tile)):
         while at[r] < indptr[r+1] and indices[at[r]] < start + tile.shape[1]:
             tile[r,indices[at[r]] - start] = -np.inf
@@ -150,13 +128,7 @@ def keep_best(
     best,     # The highest scores of each row so far, falling, changed in place
     rows,     # Their items, changed in place
 ):
-    """Merge a tile into the lists of the best, equal scores in order of arrival
-
-    tile: Scores of some rows and columns
-    start: The item of the first column
-    best: The highest scores of each row so far, falling, changed in place
-    rows: Their items, changed in place
-    """
+    "Merge a tile into the lists of the best, equal scores in order of arrival"
     last = best.shape[1] - 1
     for r in range(len(tile)):
         for a in range(0, tile.shape[1], 32):
@@ -179,16 +151,7 @@ def scan_tiles(
     skip_unknown:bool=False,  # Is item 0 the unknown one?
     cols:int=2048,            # Columns per tile
 )->tuple:                     # Items and scores, both (n, k), -1 and -inf where there are fewer
-    """The k highest of each row of Q@X.T, a tile at a time
-
-    Q: Queries, float32, shape (n, d)
-    X: Items, float32, shape (m, d)
-    k: How many to keep
-    seen = None: csr (n, m), columns sorted: what to leave out; None: nothing
-    skip_unknown = False: Is item 0 the unknown one?
-    cols = 2048: Columns per tile
-    Returns: Items and scores, both (n, k), -1 and -inf where there are fewer
-    """
+    "The k highest of each row of Q@X.T, a tile at a time"
     best,rows = np.full((len(Q), k), -np.inf, np.float32),np.full((len(Q), k), -1)
     nothing = np.zeros(len(Q)+1, np.int32),np.zeros(0, np.int32)
     indptr,indices = nothing if seen is None else (seen.indptr, seen.indices)
@@ -208,14 +171,7 @@ def exact_scores(
     rows,      # Items to score for each query, shape (n, k); -1: none
     metric,    # 0 for the dot product, 1 for cosine, 2 for Euclidean
 ):             # float32, shape (n, k); -inf for none
-    """Scores of some items for each query, summed in double precision and rounded once
-
-    Q: Queries, float32, shape (n, d)
-    X: Items, float32, shape (m, d)
-    rows: Items to score for each query, shape (n, k); -1: none
-    metric: 0 for the dot product, 1 for cosine, 2 for Euclidean
-    Returns: float32, shape (n, k); -inf for none
-    """
+    "Scores of some items for each query, summed in double precision and rounded once"
     res = np.full(rows.shape, -np.inf, np.float32)
     for r in range(len(Q)):
         for c in range(rows.shape[1]):
@@ -239,14 +195,7 @@ def is_certain(
     best:np.ndarray,   # Falling scores of a draft, shape (n, more than k)
     k:int,             # How many are wanted
 )->np.ndarray:         # bool, shape (n,)
-    """Do the drafts hold the k best of each query for certain, whatever was rounded?
-
-    Q: Queries, shape (n, d)
-    X: Items, shape (m, d)
-    best: Falling scores of a draft, shape (n, more than k)
-    k: How many are wanted
-    Returns: bool, shape (n,)
-    """
+    "Do the drafts hold the k best of each query for certain, whatever was rounded?"
     error = (Q.shape[1] + 8)*2.**-24*np.sqrt(squared_lengths(Q)*squared_lengths(X).max(initial=0))
     return (best[:,-1] + 2*error < best[:,k-1]) | (best[:,-1] == -np.inf)
 
@@ -256,13 +205,7 @@ def as_dot_product(
     X:np.ndarray,    # Items, shape (m, d)
     metric:str,      # 'dot', 'cosine' or 'euclidean'
 )->tuple:            # Queries and items, of dimension d or d + 1
-    """Vectors whose dot products rank the items of each query as the metric does
-
-    Q: Queries, shape (n, d)
-    X: Items, shape (m, d)
-    metric: 'dot', 'cosine' or 'euclidean'
-    Returns: Queries and items, of dimension d or d + 1
-    """
+    "Vectors whose dot products rank the items of each query as the metric does"
     if metric == 'cosine': return unit_rows(Q), unit_rows(X)
     if metric == 'dot': return Q, X
     return np.column_stack([Q, np.ones(len(Q), np.float32)]), np.column_stack([X, -.5*np.square(X).sum(1)])
@@ -280,11 +223,7 @@ def _brute(Q, X, k, metric, seen, skip_unknown):
 def row_lengths(
     X:np.ndarray,    # float32, shape (n, d)
 )->np.ndarray:       # float64, shape (n,)
-    """Length of each row, of whatever size its numbers are
-
-    X: float32, shape (n, d)
-    Returns: float64, shape (n,)
-    """
+    "Length of each row, of whatever size its numbers are"
     with np.errstate(over='ignore'): squares = squared_lengths(X).astype(float)
     odd = ~((squares > 1e-20) & (squares < 1e30))
     if odd.any(): squares[odd] = squared_lengths(X[odd].astype(float))
@@ -294,12 +233,7 @@ def near_one(
     X:np.ndarray,    # float32, shape (n, d)
     lengths,         # For each row, shape (n,), or one for all
 )->np.ndarray:       # float32, shape (n, d)
-    """Rows times powers of two so that lengths far from 1 come near it: their squares neither overflow nor vanish
-
-    X: float32, shape (n, d)
-    lengths: For each row, shape (n,), or one for all
-    Returns: float32, shape (n, d)
-    """
+    "Rows times powers of two so that lengths far from 1 come near it: their squares neither overflow nor vanish"
     lengths = np.broadcast_to(lengths, len(X))
     odd = (lengths > 0) & ((lengths < 1e-10) | (lengths > 1e10))
     if not odd.any(): return X
@@ -310,13 +244,7 @@ def comparable(
     X:np.ndarray,    # Items, float32, shape (m, d)
     metric:str,      # 'dot', 'cosine' or 'euclidean'
 )->tuple:            # Queries and items of ordinary size that the metric orders in the same way
-    """Vectors whose squares fit into float32; raises ValueError where their scores do not
-
-    Q: Queries, float32, shape (n, d)
-    X: Items, float32, shape (m, d)
-    metric: 'dot', 'cosine' or 'euclidean'
-    Returns: Queries and items of ordinary size that the metric orders in the same way
-    """
+    "Vectors whose squares fit into float32; raises ValueError where their scores do not"
     q,x = row_lengths(Q),row_lengths(X)
     longest,most = x.max(initial=0),q.max(initial=0)
     check_sizes(q, longest, metric)
@@ -352,18 +280,7 @@ def top_k(
     memory:int=2**26,          # Bytes for scores that are looked at together
     n_threads:int=None,        # Threads; None: one per core
 )->tuple:                      # Rows of items, int64, and float32 scores, both (n, min(k, m)); -1 and -inf: none
-    """The k best items of each query, exactly, best first, ties by row; raises ValueError for NaN or unlike dimensions
-
-    queries: Vectors, shape (n, d), or one of shape (d,)
-    items: Vectors, shape (m, d)
-    k = 10: How many, at most m
-    metric = 'dot': 'dot', 'cosine' or 'euclidean' (minus the distance)
-    seen = None: Sparse matrix, shape (n, m): items to leave out for each query
-    skip_unknown = False: Is row 0 of items the unknown item, never to be returned?
-    memory = 2 ** 26: Bytes for scores that are looked at together
-    n_threads = None: Threads; None: one per core
-    Returns: Rows of items, int64, and float32 scores, both (n, min(k, m)); -1 and -inf: none
-    """
+    "The k best items of each query, exactly, best first, ties by row; raises ValueError for NaN or unlike dimensions"
     check_choice(_metrics, metric=metric)
     X = as_vectors(items, 'items')
     Q = as_vectors(queries, 'queries', X.shape[1])
@@ -395,12 +312,7 @@ def lift_items(
     X:np.ndarray,     # Items, shape (m, d)
     radius:float,     # At least the length of the longest
 )->np.ndarray:        # float32, shape (m, d + 1), each of length `radius`
-    """Items with the coordinate that fills their length up to `radius`
-
-    X: Items, shape (m, d)
-    radius: At least the length of the longest
-    Returns: float32, shape (m, d + 1), each of length `radius`
-    """
+    "Items with the coordinate that fills their length up to `radius`"
     missing = np.sqrt(np.maximum(radius*radius - np.square(X).sum(1), 0))
     return np.column_stack([X, missing]).astype(np.float32)
 
@@ -408,24 +320,12 @@ def lift_queries(
     Q:np.ndarray,     # Queries, shape (n, d)
     radius:float,     # As for the items
 )->np.ndarray:        # float32, shape (n, d + 1), each of length `radius` (or 0)
-    """Queries with a 0 behind; their length changes no order, and numbers of one size lose no digits
-
-    Q: Queries, shape (n, d)
-    radius: As for the items
-    Returns: float32, shape (n, d + 1), each of length `radius` (or 0)
-    """
+    "Queries with a 0 behind; their length changes no order, and numbers of one size lose no digits"
     return np.column_stack([unit_rows(near_one(Q, row_lengths(Q)))*radius, np.zeros(len(Q))]).astype(np.float32)
 
 # %% ../nbs/21_retrieve.ipynb #d239859b
 class Backend:
-    """What an index asks of a library: file points, find those near a query, turn into bytes and back
-
-    dim: Numbers per point
-    space: One of `spaces`
-    n_links: Links per point, or trees
-    build_effort: Candidates considered while linking
-    seed: For the levels of the graph, or the trees
-    """
+    "What an index asks of a library: file points, find those near a query, turn into bytes and back"
     module = package = ''       # What to import, and what to install for it
     spaces = 'ip','l2'          # Can it search by dot product, by distance?
     grows = True                # Can it file more points later?
@@ -447,17 +347,11 @@ class Backend:
         "Raise ValueError if what was read does not fit together; a subclass says what it can look at"
 
     def write(self, path): # Text
-        """Write a file
-
-        path: Text
-        """
+        "Write a file"
         self.index.save(path)
 
     def read(self, path): # Text
-        """Read a file
-
-        path: Text
-        """
+        "Read a file"
         self.index.load(path)
 
 # %% ../nbs/21_retrieve.ipynb #66445c0b
@@ -481,18 +375,12 @@ class FaissGraph(Backend):
         finally: self.lib.omp_set_num_threads(before)
 
     def add(self, points, n_threads): # Points, float32, shape (n, dim); threads
-        """File points behind those that are there; the first ones teach the 8 bits their range
-
-        points, n_threads: Points, float32, shape (n, dim); threads
-        """
+        "File points behind those that are there; the first ones teach the 8 bits their range"
         if not self.index.is_trained: self._run(self.index.train, points, n_threads=n_threads)
         self._run(self.index.add, points, n_threads=n_threads)
 
     def find(self, points, k, effort, n_threads): # Queries, float32, shape (n, dim); how many; how carefully; threads
-        """Places of about the k nearest, int64, shape (n, k), -1 where fewer were met
-
-        points, k, effort, n_threads: Queries, float32, shape (n, dim); how many; how carefully; threads
-        """
+        "Places of about the k nearest, int64, shape (n, k), -1 where fewer were met"
         params = self.lib.SearchParametersHNSW(efSearch=effort)
         return self._run(self.index.search, points, k, params=params, n_threads=n_threads)[1]
 
@@ -501,10 +389,7 @@ class FaissGraph(Backend):
         return self.lib.serialize_index(self.index).tobytes()
 
     def from_bytes(self, data): # From `to_bytes`
-        """Take over what was filed
-
-        data: From `to_bytes`
-        """
+        "Take over what was filed"
         self.index = self.lib.deserialize_index(np.frombuffer(data, np.uint8))
 
 # %% ../nbs/21_retrieve.ipynb #c335a707
@@ -556,10 +441,7 @@ def to_bytes(self:Backend):
 def from_bytes(self:Backend,
     data:bytes,   # From `to_bytes` of a backend made with the same arguments
 ):
-    """Take over what was filed
-
-    data: From `to_bytes` of a backend made with the same arguments
-    """
+    "Take over what was filed"
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder)/'index'
         path.write_bytes(data)
@@ -577,17 +459,11 @@ class USearchGraph(Backend):
     def __len__(self): return len(self.index)
 
     def add(self, points, n_threads): # Points, float32, shape (n, dim); threads
-        """File points behind those that are there
-
-        points, n_threads: Points, float32, shape (n, dim); threads
-        """
+        "File points behind those that are there"
         self.index.add(np.arange(len(self), len(self) + len(points)), points, threads=n_threads)
 
     def find(self, points, k, effort, n_threads): # Queries, float32, shape (n, dim); how many; how carefully; threads
-        """Places of about the k nearest, int64, shape (n, k), -1 where fewer were met
-
-        points, k, effort, n_threads: Queries, float32, shape (n, dim); how many; how carefully; threads
-        """
+        "Places of about the k nearest, int64, shape (n, k), -1 where fewer were met"
         self.index.expansion_search = effort
         found = self.index.search(points, k, threads=n_threads)
         keys = np.atleast_2d(found.keys).astype(np.int64)
@@ -605,36 +481,24 @@ class HNSWLibGraph(Backend):
     def __len__(self): return self.index.element_count
 
     def add(self, points, n_threads): # Points, float32, shape (n, dim); threads
-        """File points behind those that are there
-
-        points, n_threads: Points, float32, shape (n, dim); threads
-        """
+        "File points behind those that are there"
         before,after = len(self),len(self) + len(points)
         if before: self.index.resize_index(after)
         else: self.index.init_index(after, M=self.n_links, ef_construction=self.build_effort, random_seed=self.seed)
         self.index.add_items(points, np.arange(before, after), num_threads=n_threads)
 
     def find(self, points, k, effort, n_threads): # Queries, float32, shape (n, dim); how many; how carefully; threads
-        """Places of about the k nearest, int64, shape (n, k), -1 for all where one walk met fewer
-
-        points, k, effort, n_threads: Queries, float32, shape (n, dim); how many; how carefully; threads
-        """
+        "Places of about the k nearest, int64, shape (n, k), -1 for all where one walk met fewer"
         self.index.set_ef(effort)
         try: return self.index.knn_query(points, k, num_threads=n_threads)[0].astype(np.int64)
         except RuntimeError: return np.full((len(points), k), -1)
 
     def write(self, path): # Text
-        """Write a file
-
-        path: Text
-        """
+        "Write a file"
         self.index.save_index(path)
 
     def read(self, path): # Text
-        """Read a file
-
-        path: Text
-        """
+        "Read a file"
         self.index.load_index(path)
 
 # %% ../nbs/21_retrieve.ipynb #da7bd66a
@@ -651,18 +515,12 @@ class AnnoyForest(Backend):
     def __len__(self): return self.index.get_n_items()
 
     def add(self, points, n_threads): # Points, float32, shape (n, dim); threads
-        """Plant the trees
-
-        points, n_threads: Points, float32, shape (n, dim); threads
-        """
+        "Plant the trees"
         for i,p in enumerate(points): self.index.add_item(i, p)
         self.index.build(self.n_links, n_jobs=n_threads)
 
     def find(self, points, k, effort, n_threads): # Queries, float32, shape (n, dim); how many; how carefully; threads
-        """Places of about the k nearest, int64, shape (n, k), -1 where fewer were met
-
-        points, k, effort, n_threads: Queries, float32, shape (n, dim); how many; how carefully; threads
-        """
+        "Places of about the k nearest, int64, shape (n, k), -1 where fewer were met"
         found = [self.index.get_nns_by_vector(p, k, effort*self.n_links) for p in points]
         return np.array([f + [-1]*(k - len(f)) for f in found], np.int64).reshape(len(points), k)
 
@@ -672,19 +530,7 @@ backends = dict(faiss=FaissGraph, usearch=USearchGraph, hnswlib=HNSWLibGraph, an
 class ANNIndex(Saveable):
     """Vectors filed so that the ones nearest a query are found without looking at all of them.
 
-    Many threads may ask at once; while one adds vectors, the others must not ask.
-
-    vectors: One row per item, shape (n, d); float32 inside
-    metric = 'cosine': 'cosine', 'dot' or 'euclidean' (minus the distance)
-    backend = 'faiss': 'faiss', 'usearch', 'hnswlib', 'annoy' or 'exact'
-    ids = None: Raw ids of the rows, or a `Vocab` (row 0 is then left out); None: row numbers
-    n_links = 16: Stored per vector: links in a graph, or trees in a forest
-    build_effort = 100: Candidates looked at when a vector is linked
-    effort = None: Search as carefully as if this many were wanted; None: `tune` chooses it when built
-    n_threads = 1: Threads of the backend; builds on several differ a little between runs
-    seed = 42: Makes the levels of the graph, and the trees
-    lift = None: For 'dot': file lifted vectors? None: what finds more on a sample when built
-    """
+    Many threads may ask at once; while one adds vectors, the others must not ask."""
     not_saved = 'lock','engine','long','long_vectors','source','link','efforts','longest'     # made anew
     def __init__(self,
         vectors,                # One row per item, shape (n, d); float32 inside
@@ -767,10 +613,7 @@ def _as_labels(ids, n):
 def is_exact(self:ANNIndex,
     k:int,   # Length of a list
 )->bool:
-    """Would a search for so many look at every vector? From a quarter of all on, it does
-
-    k: Length of a list
-    """
+    "Would a search for so many look at every vector? From a quarter of all on, it does"
     return self.backend == 'exact' or 4*k >= len(self)
 
 @patch
@@ -799,13 +642,7 @@ def nearest_rows(self:ANNIndex,
     k:int,             # How many for each
     effort:int=None,   # As for `query`
 )->tuple:              # Row numbers, int64, and float32 scores, both (n, min(k, len(self))), best first, ties by row
-    """The k nearest rows of each query
-
-    Q: Queries, float32, shape (n, d)
-    k: How many for each
-    effort = None: As for `query`
-    Returns: Row numbers, int64, and float32 scores, both (n, min(k, len(self))), best first, ties by row
-    """
+    "The k nearest rows of each query"
     k = min(k, len(self))
     exactly = lambda Q: top_k(Q, self.vectors, k, self.metric, n_threads=self.n_threads)
     check_whole(effort=effort)
@@ -826,13 +663,7 @@ def query(self:ANNIndex,
     k:int=10,          # How many for each, at most
     effort:int=None,   # Search as carefully as if this many were wanted; None: its own, 2k at least for k over 10
 )->tuple:              # Raw ids and float32 scores, both (n, min(k, len(self))), best first, ties by row
-    """The k nearest of each query; raises ValueError for NaN or another dimension
-
-    vectors: Queries, shape (n, d), or one of shape (d,)
-    k = 10: How many for each, at most
-    effort = None: Search as carefully as if this many were wanted; None: its own, 2k at least for k over 10
-    Returns: Raw ids and float32 scores, both (n, min(k, len(self))), best first, ties by row
-    """
+    "The k nearest of each query; raises ValueError for NaN or another dimension"
     Q = self._as_queries(vectors)
     rows,scores = self.nearest_rows(Q, check_k(k), effort)
     return self.ids.to_numpy()[rows], scores
@@ -844,13 +675,7 @@ def query_items(self:ANNIndex,
     k:int=10,          # How many for each, at most
     effort:int=None,   # As for `query`
 )->pd.DataFrame:       # Columns item, similar, score, rank: raw ids, most similar first
-    """The k items nearest to each item, never itself; raises KeyError for unknown ids
-
-    items: Raw ids, one or many
-    k = 10: How many for each, at most
-    effort = None: As for `query`
-    Returns: Columns item, similar, score, rank: raw ids, most similar first
-    """
+    "The k items nearest to each item, never itself; raises KeyError for unknown ids"
     items = pd.Index(list(items) if np.ndim(items) else [items])
     at = self.ids.get_indexer(items)
     if (at < 0).any(): raise KeyError(f'unknown item {items[at < 0][0]!r}: not among the {len(self):,} in the index')
@@ -866,13 +691,7 @@ def recall(self:ANNIndex,
     k:int=10,          # Length of the lists
     effort:int=None,   # As for `query`
 )->float:              # Share of the exact k best that the index finds, 0 to 1
-    """Recall@k against exact search; an item that ties with the k-th best counts
-
-    vectors: Queries, shape (n, d)
-    k = 10: Length of the lists
-    effort = None: As for `query`
-    Returns: Share of the exact k best that the index finds, 0 to 1
-    """
+    "Recall@k against exact search; an item that ties with the k-th best counts"
     Q = self._as_queries(vectors)
     if not len(Q): raise ValueError('recall needs at least one query')
     exact = top_k(Q, self.vectors, check_k(k), self.metric, n_threads=self.n_threads)[1]
@@ -896,12 +715,7 @@ def tune(self:ANNIndex,
     target:float=.97,   # Recall wanted, over 0 to 1
     k:int=10,           # Length of the lists
 )->ANNIndex:            # self
-    """Set `effort` to the least, at most 64k, with which the backend finds a share `target` of the best it has filed
-
-    queries: Like those to come, shape (n, d); 256 of them are used
-    target = 0.97: Recall wanted, over 0 to 1
-    k = 10: Length of the lists
-    """
+    "Set `effort` to the least, at most 64k, with which the backend finds a share `target` of the best it has filed"
     check_positive(target=target)
     if target is None or target > 1: raise ValueError(f'target={target!r} must be at most 1: it is a share of the best')
     Q,k = self._as_queries(queries, 'queries'),check_k(k)
@@ -921,11 +735,7 @@ def tune(self:ANNIndex,
 def effort_for(self:ANNIndex,
     k:int,   # Length of a list
 )->int:      # None: no effort is enough, so look at every vector
-    """How carefully a list is searched: 2k at least for k over 10, and so that tuned queries find their share
-
-    k: Length of a list
-    Returns: None: no effort is enough, so look at every vector
-    """
+    "How carefully a list is searched: 2k at least for k over 10, and so that tuned queries find their share"
     self._ready()
     least = max(self.effort or 0, 2*k*(k > 10), k)
     if self.probes is None: return min(least, len(self))
@@ -1003,10 +813,7 @@ def _new_engine(self:ANNIndex):
 def build(self:ANNIndex,
     queries=None,   # Like those to come, shape (n, d), to choose `lift` and `effort` by; None: vectors not filed yet
 )->ANNIndex:        # self
-    """File the vectors; `query` does it when first asked. Raises ImportError that names the missing package
-
-    queries = None: Like those to come, shape (n, d), to choose `lift` and `effort` by; None: vectors not filed yet
-    """
+    "File the vectors; `query` does it when first asked. Raises ImportError that names the missing package"
     if queries is not None: queries = self._as_queries(queries, 'queries')
     if self.backend == 'exact': return self
     with self.lock:
@@ -1057,11 +864,7 @@ def _file(self:ANNIndex, rows):
 def item_table(
     model:Recommender,    # Fitted, with linear scores
 )->np.ndarray:            # float32, shape (n_items, d), or (n_items, d + 1) where there is a base
-    """Rows by item code: a user vector (and a 1) times such a row is the model's score before its link
-
-    model: Fitted, with linear scores
-    Returns: float32, shape (n_items, d), or (n_items, d + 1) where there is a base
-    """
+    "Rows by item code: a user vector (and a 1) times such a row is the model's score before its link"
     rows,base,_ = model.linear()
     return np.column_stack([rows, base] if np.any(base) else [rows]).astype(np.float32)
 
@@ -1070,14 +873,7 @@ def user_table(
     query,                # From `model.query`
     dim:int,              # Columns of the item table
 )->np.ndarray:            # float32, shape (len(query), dim)
-    """A vector for each who is asked about, and a 1 where the items have a base; raises ValueError for another
-    dimension
-
-    model: Fitted, with linear scores
-    query: From `model.query`
-    dim: Columns of the item table
-    Returns: float32, shape (len(query), dim)
-    """
+    "A vector for each who is asked about, and a 1 where the items have a base; raises ValueError for another dimension"
     if query.vectors is None: vectors = model.user_vectors(query.codes)
     elif not query.codes.any(): vectors = query.vectors
     else: vectors = np.where((query.codes > 0)[:,None], model.user_vectors(query.codes), query.vectors)
@@ -1098,17 +894,7 @@ def from_model(cls:ANNIndex,
     n_threads:int=1,        # Threads of the backend
     seed:int=42,            # Makes the levels of the graph, and the trees
 )->ANNIndex:                # For `model.recommend(..., index=...)`
-    """Index of a model's items by score, built; raises NotImplementedError for models whose scores are not linear
-
-    model: Fitted, with linear scores
-    backend = 'faiss': 'faiss', 'usearch', 'hnswlib', 'annoy' or 'exact'
-    n_links = 16: Stored per vector: links in a graph, or trees in a forest
-    build_effort = 100: Candidates looked at when a vector is linked
-    effort = None: Search as carefully as if this many were wanted; None: what finds 97% of some users' lists
-    n_threads = 1: Threads of the backend
-    seed = 42: Makes the levels of the graph, and the trees
-    Returns: For `model.recommend(..., index=...)`
-    """
+    "Index of a model's items by score, built; raises NotImplementedError for models whose scores are not linear"
     table = item_table(model)
     index = cls(table, 'dot', backend, model.items, n_links, build_effort, effort, n_threads, seed)
     some = 1 + np.random.default_rng(seed).permutation(len(model.users)-1)[:256]
@@ -1133,10 +919,7 @@ def _sample(numbers):
 def check_source(self:ANNIndex,
     model:Recommender,   # Which is to answer from this index
 ):
-    """Raise ValueError unless this index holds the vectors that the model has now
-
-    model: Which is to answer from this index
-    """
+    "Raise ValueError unless this index holds the vectors that the model has now"
     found = [(model, b''), *((o, _sample(numbers)) for o,numbers in _arrays(model))]
     same = len(found) == len(self.source) and all(r() is o and s == t for (r,s),(o,t) in zip(self.source, found))
     if same: return
@@ -1187,15 +970,7 @@ def search(self:ANNIndex,
     exclude_seen:bool=True,     # Leave out what they have met (`query.seen`)?
     allowed:np.ndarray=None,    # The only items wanted, bool by item code; None: all
 )->tuple:                       # Item codes and float32 scores, both (len(query), min(k, n_items)); -1 and -inf: none
-    """What `model.recommend(..., index=self)` asks for; raises ValueError for another model, or one fitted again
-
-    model: The model this index was made from
-    query: From `model.query`
-    k: How many for each, at most
-    exclude_seen = True: Leave out what they have met (`query.seen`)?
-    allowed = None: The only items wanted, bool by item code; None: all
-    Returns: Item codes and float32 scores, both (len(query), min(k, n_items)); -1 and -inf: none
-    """
+    "What `model.recommend(..., index=self)` asks for; raises ValueError for another model, or one fitted again"
     self.check_source(model)
     Q,k = user_table(model, query, self.vectors.shape[1]),min(k, len(self))
     seen = _as_seen(query.seen if exclude_seen else None, (len(query), len(self) + 1))
@@ -1213,11 +988,7 @@ def search(self:ANNIndex,
 
 # %% ../nbs/21_retrieve.ipynb #59d3cd81
 class Nearest(Recommender):
-    """A model whose lists come from an index, without scoring every item
-
-    model: With linear scores, as factor models have
-    effort = None: As for `ANNIndex`; None: what finds 97% of some users' lists, whatever their length
-    """
+    "A model whose lists come from an index, without scoring every item"
     def __init__(self,
         model:Recommender,   # With linear scores, as factor models have
         effort:int=None,     # As for `ANNIndex`; None: what finds 97% of some users' lists, whatever their length
@@ -1227,18 +998,12 @@ class Nearest(Recommender):
         self.model,self.effort = model,effort
 
     def fit(self, train): # Interactions to learn from
-        """Fit the model and index its items
-
-        train: Interactions to learn from
-        """
+        "Fit the model and index its items"
         self.model.fit(train)
         return self.prepare(train)
 
     def prepare(self, train): # Interactions that the model is fitted on already
-        """Index the items of the model as it is; raises ValueError if it knows other items than train
-
-        train: Interactions that the model is fitted on already
-        """
+        "Index the items of the model as it is; raises ValueError if it knows other items than train"
         super().fit(train)
         self.model.check_fitted()
         if self.model.items != train.items: raise ValueError('the model knows other items than train: fit it on train')
@@ -1251,27 +1016,18 @@ class Nearest(Recommender):
         return self.model.personal
 
     def scores(self, user_codes): # Codes, shape (n,)
-        """Scores of the model, without the index
-
-        user_codes: Codes, shape (n,)
-        """
+        "Scores of the model, without the index"
         return self.model.scores(user_codes)
 
 # %% ../nbs/21_retrieve.ipynb #5ee1df7a
 @patch
 def user_vectors(self:Nearest, user_codes): # Codes, shape (n,)
-    """Vectors of the model
-
-    user_codes: Codes, shape (n,)
-    """
+    "Vectors of the model"
     return self.model.user_vectors(user_codes)
 
 @patch
 def vector_scores(self:Nearest, vectors): # From `user_vectors`, shape (n, d)
-    """Scores of the model, without the index
-
-    vectors: From `user_vectors`, shape (n, d)
-    """
+    "Scores of the model, without the index"
     return self.model.vector_scores(vectors)
 
 @patch
@@ -1281,34 +1037,22 @@ def linear(self:Nearest):
 
 @patch
 def similarity_rows(self:Nearest, codes): # Item codes, shape (n,)
-    """What the model finds similar
-
-    codes: Item codes, shape (n,)
-    """
+    "What the model finds similar"
     return self.model.similarity_rows(codes)
 
 @patch
 def fold_in(self:Nearest, history): # {item: rating}, a table with columns item and rating, or items
-    """What the model makes of somebody new
-
-    history: {item: rating}, a table with columns item and rating, or items
-    """
+    "What the model makes of somebody new"
     return self.model.fold_in(history)
 
 @patch
 def understand(self:Nearest, user): # User
-    """What the model makes of somebody
-
-    user: User
-    """
+    "What the model makes of somebody"
     return self.model.understand(user)
 
 @patch
 def predict_codes(self:Nearest, u, i): # User and item codes, shape (n,)
-    """Ratings as the model predicts them; raises NotImplementedError if it predicts none
-
-    u, i: User and item codes, shape (n,)
-    """
+    "Ratings as the model predicts them; raises NotImplementedError if it predicts none"
     return self.model.predict_codes(u, i)
 
 # %% ../nbs/21_retrieve.ipynb #68816e83
@@ -1323,18 +1067,7 @@ def recommend(self:Nearest,
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank (from 1): raw ids, best first
-    """The k best items for each person, by the index; raises KeyError for unknown ids
-
-    who: A raw user id, a `User`, or several of them
-    k = 10: How many items for each, at most
-    exclude_seen = True: Leave out what they have met, in train or in their history?
-    items = None: Raw ids of the only items wanted; None: all
-    titles = False: Add a column of titles?
-    index = None: Another index than its own
-    exclude = None: Raw ids of items not wanted; None: none
-    on_unknown = 'error': Raw user ids that train has not: 'error', or 'skip' them
-    Returns: Columns user, item, (title,) score, rank (from 1): raw ids, best first
-    """
+    "The k best items for each person, by the index; raises KeyError for unknown ids"
     self.check_fitted()
     if index is None and not self.index.is_exact(4*check_k(k)): index = self.index
     return Recommender.recommend(self, who, k, exclude_seen, items, titles, index, exclude, on_unknown)
@@ -1345,13 +1078,7 @@ def candidates(self:Nearest,
     n:int,                  # How many for each, at most
     skip:sp.csr_matrix,     # Items to leave out for each, shape (len(query), len(self.items)), sorted columns
 )->tuple:                   # Item codes, int64, and float32 scores, both (len(query), n), best first; -1 and -inf: none
-    """About the n best items for each person, by the index
-
-    query: From `query`
-    n: How many for each, at most
-    skip: Items to leave out for each, shape (len(query), len(self.items)), sorted columns
-    Returns: Item codes, int64, and float32 scores, both (len(query), n), best first; -1 and -inf: none
-    """
+    "About the n best items for each person, by the index"
     items,scores = self.index.search(self.model, replace(query, seen=skip), n)
     if self.personal: items[(query.codes > 0) & (np.diff(query.seen.indptr) == 0)] = -1
     return first_found(items, scores, n)
@@ -1362,12 +1089,7 @@ def scores_of(self:Nearest,
     query,               # From `query`
     items:np.ndarray,    # Item codes, int64, shape (len(query), m)
 )->np.ndarray:           # float32, shape (len(query), m)
-    """Scores of some items for each person, without those of the others; before the link, 0 for the unknown item
-
-    query: From `query`
-    items: Item codes, int64, shape (len(query), m)
-    Returns: float32, shape (len(query), m)
-    """
+    "Scores of some items for each person, without those of the others; before the link, 0 for the unknown item"
     self.index.check_source(self.model)
     X = self.index.vectors
     Q,scores = user_table(self.model, query, X.shape[1]),np.empty(items.shape, np.float32)
@@ -1388,11 +1110,7 @@ def add(self:ANNIndex,
     vectors,     # New rows, shape (n, d)
     ids=None,    # Their raw ids; needed if the index has ids, and must be new
 )->ANNIndex:     # self
-    """Put more vectors in, while nobody asks; builds anew where the backend cannot grow, or too many are long
-
-    vectors: New rows, shape (n, d)
-    ids = None: Their raw ids; needed if the index has ids, and must be new
-    """
+    "Put more vectors in, while nobody asks; builds anew where the backend cannot grow, or too many are long"
     X = self._as_queries(vectors)
     numbered = isinstance(self.ids, pd.RangeIndex)
     if numbered and ids is not None: raise ValueError('this index has row numbers for ids: add without ids')
@@ -1480,11 +1198,7 @@ def _open(self:ANNIndex):
 def load(cls:ANNIndex,
     folder,            # Where `save` wrote
 )->ANNIndex:           # Ready to be queried
-    """Read a saved index; raises FileNotFoundError, `Damaged` for damaged files, ImportError for a missing backend
-
-    folder: Where `save` wrote
-    Returns: Ready to be queried
-    """
+    "Read a saved index; raises FileNotFoundError, `Damaged` for damaged files, ImportError for a missing backend"
     self = Saveable.load.__func__(cls, folder)
     self._ready()
     return self

@@ -125,16 +125,7 @@ class World:
 
     Attributes, float32, row = code (row 0 is zero): `user_factors`, `item_factors`, shape (n+1, n_factors);
     `user_bias`, `item_bias`, shape (n+1,), in stars; `popularity`, `activity`, shape (n+1,).
-    Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`, `item_info` (by raw id).
-
-    seed = 42: Makes the world: the same seed, the same world
-    n_users = 943: Number of people
-    n_items = 1682: Number of items
-    n_factors = 8: Number of hidden tastes
-    taste = 0.48: Spread of taste (user factors times item factors), in stars
-    noise = 0.81: Spread of a person's mood from one day to the next, in stars
-    affinity = 1.0: How strongly taste decides who sees what; 0: not at all
-    """
+    Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`, `item_info` (by raw id)."""
     mean = 2.94                             # liking of an average item by an average person, in stars
     cuts = np.array([1.7, 2.4, 3.35, 4.4])  # likings at which one star becomes two, two become three, ...
     start,length = 874_713_600,213*86_400   # of the log, in seconds: from 20 September 1997, seven months
@@ -208,13 +199,7 @@ def respond(self:World,
     items,          # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
     seed:int=42,    # Seed of the moods: another seed, another day
 )->np.ndarray:      # Ratings 1 to 5, int64, the broadcast shape
-    """Ratings these users would give these items if they met them; raises KeyError that names unknown ids
-
-    users: Raw user ids: a scalar or an array
-    items: Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
-    seed = 42: Seed of the moods: another seed, another day
-    Returns: Ratings 1 to 5, int64, the broadcast shape
-    """
+    "Ratings these users would give these items if they met them; raises KeyError that names unknown ids"
     return self._rate(_rng(self.seed, seed, 5), *self._codes(users, items))
 
 # %% ../nbs/02_simulate.ipynb #0aa731b2
@@ -223,12 +208,7 @@ def utility(self:World,
     users,          # Raw user ids: a scalar or an array
     items,          # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
 )->np.ndarray:      # Stars between 1 and 5, float64, the broadcast shape
-    """Mean of all the ratings these users could give these items; raises KeyError that names unknown ids
-
-    users: Raw user ids: a scalar or an array
-    items: Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
-    Returns: Stars between 1 and 5, float64, the broadcast shape
-    """
+    "Mean of all the ratings these users could give these items; raises KeyError that names unknown ids"
     liking = self._liking(*self._codes(users, items))
     return 1 + sum(ndtr((liking - cut)/max(self.noise, 1e-9)) for cut in self.cuts)
 
@@ -286,13 +266,7 @@ def exposure(self:World,
     items,            # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
     n:int=100_000,    # Rows of the sample it speaks of
 )->np.ndarray:        # Between 0 and 1, float64, the broadcast shape
-    """Chance that these users have rated these items in a sample of `n` rows; raises KeyError for unknown ids
-
-    users: Raw user ids: a scalar or an array
-    items: Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
-    n = 100000: Rows of the sample it speaks of
-    Returns: Between 0 and 1, float64, the broadcast shape
-    """
+    "Chance that these users have rated these items in a sample of `n` rows; raises KeyError for unknown ids"
     u,i = self._codes(users, items)
     who,row = np.unique(u, return_inverse=True)
     weight = self.popularity[i]*np.exp(self.affinity*self._taste(u, i))
@@ -330,12 +304,7 @@ def sample(self:World,
     n:int=100_000,   # Number of ratings
     seed:int=None,   # Seed of the sample; None: the world's own
 )->Interactions:     # 'Simulated world': `n` distinct user-item pairs in order of time, ratings 1 to 5
-    """What a service in this world would have logged; raises ValueError for more ratings than pairs
-
-    n = 100000: Number of ratings
-    seed = None: Seed of the sample; None: the world's own
-    Returns: 'Simulated world': `n` distinct user-item pairs in order of time, ratings 1 to 5
-    """
+    "What a service in this world would have logged; raises ValueError for more ratings than pairs"
     rng = _rng(self.seed, self.seed if seed is None else seed, 4)
     u,i = self._see(rng, self._counts(n))
     i = _discover(rng, i, len(self.item_info))

@@ -29,23 +29,14 @@ log = logging.getLogger('recsys_course.towers')
 def clipped(
     X:np.ndarray,    # From `FeatureEncoder.matrix`, shape (n, d)
 )->np.ndarray:       # float32, the same shape
-    """Features of at most ten standard deviations: what is further out is a slip, or would drown the rest
-
-    X: From `FeatureEncoder.matrix`, shape (n, d)
-    Returns: float32, the same shape
-    """
+    "Features of at most ten standard deviations: what is further out is a slip, or would drown the rest"
     return np.clip(X, -10, 10).astype(np.float32)
 
 def known_features(
     info:pd.DataFrame,   # What is known, by raw id; None: nothing
     vocab:Vocab,         # Of the users or the items
 )->tuple:                # `FeatureEncoder`, and features by code, float32, shape (len(vocab), d); row 0 is zero
-    """Numbers standardised and a column for each word; a column of too many words is left out, with a word to say so
-
-    info: What is known, by raw id; None: nothing
-    vocab: Of the users or the items
-    Returns: `FeatureEncoder`, and features by code, float32, shape (len(vocab), d); row 0 is zero
-    """
+    "Numbers standardised and a column for each word; a column of too many words is left out, with a word to say so"
     n = len(vocab)
     most = max(30, min(n//10, 2_000_000//n))     # so that a word has ten rows to learn from, and the table 16 MB
     encoder = FeatureEncoder(info, max_words=most)
@@ -59,13 +50,7 @@ def tell_left_out(
     encoder:FeatureEncoder,    # What was made of it
     most:int,                  # Words that a column may have
 ):
-    """Log which columns are not used, and warn of one whose words come again and again, for those could be learned
-    from
-
-    info: What is known
-    encoder: What was made of it
-    most: Words that a column may have
-    """
+    "Log which columns are not used, and warn of one whose words come again and again, for those could be learned from"
     for name in info:
         if name in encoder: continue
         words = words_of(info[name].dropna())
@@ -77,11 +62,7 @@ def tell_left_out(
 
 # %% ../nbs/41_towers.ipynb #75895fc7
 class GapCounter:
-    """How often each item comes, from the mean number of steps between two of its visits (Yi et al. 2019, algorithm 2)
-
-    n: Number of item codes
-    rate = 0.05: Weight of the latest gap in the moving average, above 0, at most 1
-    """
+    "How often each item comes, from the mean number of steps between two of its visits (Yi et al. 2019, algorithm 2)"
     def __init__(self,
         n:int,             # Number of item codes
         rate:float=.05,    # Weight of the latest gap in the moving average, above 0, at most 1
@@ -96,11 +77,7 @@ class GapCounter:
     def see(self,
         codes:np.ndarray,   # Items of a batch, repeated or not
     )->np.ndarray:          # Estimated chance of each to be in a batch, shape (len(codes),)
-        """Note a batch; raises ValueError for what is no code
-
-        codes: Items of a batch, repeated or not
-        Returns: Estimated chance of each to be in a batch, shape (len(codes),)
-        """
+        "Note a batch; raises ValueError for what is no code"
         codes = np.asarray(codes) if np.size(codes) else np.zeros(0, np.int64)
         if codes.dtype.kind not in 'iu' or codes.ndim != 1: raise ValueError(f'{codes!r} are no item codes')
         odd = codes[(codes < 0) | (codes >= len(self.gap))]
@@ -120,15 +97,7 @@ def in_batch_loss(
     log_q:torch.Tensor,   # Log of the chance that each item is drawn, taken off its scores, shape (n,)
     w:torch.Tensor,       # Weights of the rows, shape (n,)
 )->torch.Tensor:          # A number
-    """Weighted mean of the softmax loss of users finding their item among those of the batch
-
-    U: Vectors of the users of a batch, shape (n, d)
-    V: Vectors of their items, shape (n, d)
-    items: Codes of these items, shape (n,): another row with the same item is no negative
-    log_q: Log of the chance that each item is drawn, taken off its scores, shape (n,)
-    w: Weights of the rows, shape (n,)
-    Returns: A number
-    """
+    "Weighted mean of the softmax loss of users finding their item among those of the batch"
     shapes = [tuple(o.shape) for o in (U, V, items, log_q, w)]
     n = len(items)
     fits = shapes[0] == shapes[1] and len(shapes[0]) == 2 and all(o == (n,) for o in (shapes[0][:1], *shapes[2:]))
@@ -141,12 +110,7 @@ def in_batch_loss(
 
 # %% ../nbs/41_towers.ipynb #e69d6d9e
 class Tower(nn.Module):
-    """A vector from an id and from features; ids without events have none of their own
-
-    features: By code, float32, shape (n, f)
-    counts: Events of each code, shape (n,)
-    d: Length of the vectors
-    """
+    "A vector from an id and from features; ids without events have none of their own"
     def __init__(self,
         features:np.ndarray,   # By code, float32, shape (n, f)
         counts:np.ndarray,     # Events of each code, shape (n,)
@@ -167,11 +131,7 @@ class Tower(nn.Module):
     def forward(self,
         codes:torch.Tensor,   # int64, shape (n,)
     )->torch.Tensor:          # Shape (n, d)
-        """Vector of the id plus a linear function of the features
-
-        codes: int64, shape (n,)
-        Returns: Shape (n, d)
-        """
+        "Vector of the id plus a linear function of the features"
         return self.ids(codes) + self.lin(self.features[codes])
 
     def all_vectors(self)->np.ndarray:  # float32, a row for each code
@@ -183,12 +143,7 @@ def passes(
     n_rows:int,   # Rows of train
     bs:int,       # Rows in a batch
 )->int:           # From 5 to 40
-    """Passes over train that make some 1,200 steps
-
-    n_rows: Rows of train
-    bs: Rows in a batch
-    Returns: From 5 to 40
-    """
+    "Passes over train that make some 1,200 steps"
     return int(np.clip(round(1200*bs/n_rows), 5, 40))
 
 def usual_decay(
@@ -196,28 +151,12 @@ def usual_decay(
     bs:int,       # Rows in a batch
     lr:float,     # Step size
 )->float:         # At most 1
-    """Weight decay that takes about .4 of an id that no row touches during a pass, whatever the number of steps
-
-    n_rows: Rows of train
-    bs: Rows in a batch
-    lr: Step size
-    Returns: At most 1
-    """
+    "Weight decay that takes about .4 of an id that no row touches during a pass, whatever the number of steps"
     return min(1., .5/(lr*-(-n_rows//bs)))
 
 # %% ../nbs/41_towers.ipynb #f0dc25f9
 class TwoTower(FactorModel):
-    """Vectors of users and items from ids and features, each trained to find its item among those of the batch
-
-    n_factors = 32: Length of a user's and an item's vector
-    n_epochs = None: Passes over train; None: more for a small train, as `passes` says
-    bs = 512: Rows in a batch: each has the items of the others for negatives
-    lr = 0.01: First step size of AdamW; falls in a line to 0
-    wd = None: Weight decay of each step; None: less where a pass has many steps, as `usual_decay` says
-    correct = True: Take the log of how often an item is drawn off its score?
-    seed = 42: For the start and the order of rows
-    n_threads = 1: Threads of PyTorch; batches are so small that more of them cost time
-    """
+    "Vectors of users and items from ids and features, each trained to find its item among those of the batch"
     def __init__(self,
         n_factors:int=32,     # Length of a user's and an item's vector
         n_epochs:int=None,    # Passes over train; None: more for a small train, as `passes` says
@@ -239,10 +178,7 @@ class TwoTower(FactorModel):
         self.correct,self.seed,self.n_threads = correct,seed,n_threads
 
     def fit(self, train): # Interactions to learn from; ratings are weights, which must be above 0
-        """Train both towers, and keep their vectors; raises FloatingPointError if the settings are unstable
-
-        train: Interactions to learn from; ratings are weights, which must be above 0
-        """
+        "Train both towers, and keep their vectors; raises FloatingPointError if the settings are unstable"
         Recommender.fit(self, train)
         u,i,w = train.codes()
         if not len(u): raise ValueError('train has no events: there is nothing to learn from')
@@ -303,16 +239,7 @@ def solve_softmax(
     reg:float,           # How strongly, above 0
     n_steps:int=20,      # Newton steps, at most
 )->np.ndarray:           # Shape (d,)
-    """The x that minimises -w . log softmax(V x + bias) + reg/2 |x - start|^2, by Newton's method with halved steps
-
-    V: Vectors of all items, shape (n, d)
-    bias: What is added to V x, shape (n,)
-    w: Weight of each item, 0 for those not in the history, shape (n,)
-    start: Where x is pulled to, shape (d,)
-    reg: How strongly, above 0
-    n_steps = 20: Newton steps, at most
-    Returns: Shape (d,)
-    """
+    "The x that minimises -w . log softmax(V x + bias) + reg/2 |x - start|^2, by Newton's method with halved steps"
     def loss(x):
         s = V@x + bias
         top = s.max()
@@ -337,12 +264,7 @@ def profile_vector(self:TwoTower,
     profile,              # What somebody says of themselves, such as dict(age=30); None or {}: nothing
     silent:bool=False,    # Is it enough to know nothing? Otherwise that is an error
 )->np.ndarray:            # float32, shape (n_factors,)
-    """The tower of users makes a vector of a profile; raises ValueError if it knows none of what is said
-
-    profile: What somebody says of themselves, such as dict(age=30); None or {}: nothing
-    silent = False: Is it enough to know nothing? Otherwise that is an error
-    Returns: float32, shape (n_factors,)
-    """
+    "The tower of users makes a vector of a profile; raises ValueError if it knows none of what is said"
     if profile is not None and not isinstance(profile, (Mapping, pd.Series)):
         raise TypeError(f'a profile is a dict such as dict(age=30), not {profile!r}')
     encoder,said = self.user_encoder,{} if profile is None else dict(profile)
@@ -362,12 +284,7 @@ def fold_in(self:TwoTower,
     history,         # {item: weight}, a table with columns item (and rating), or items; not empty
     profile=None,    # What else is known of them, as in `User`
 )->User:             # With a vector of shape (n_factors,)
-    """The vector that finds a history among all items, pulled to that of the profile; items unchanged
-
-    history: {item: weight}, a table with columns item (and rating), or items; not empty
-    profile = None: What else is known of them, as in `User`
-    Returns: With a vector of shape (n_factors,)
-    """
+    "The vector that finds a history among all items, pulled to that of the profile; items unchanged"
     codes,weight = weigh_history(self, history)
     w = np.bincount(codes, weight/self.mean_weight, minlength=len(self.items))[1:]
     V,start = self.item_factors[1:].astype(float),self.profile_vector(profile, silent=True).astype(float)
@@ -378,11 +295,7 @@ def fold_in(self:TwoTower,
 def understand(self:TwoTower,
     user:User,     # Somebody new
 )->User:           # With a vector
-    """What the towers make of a history, a profile or both; raises NotImplementedError for somebody without either
-
-    user: Somebody new
-    Returns: With a vector
-    """
+    "What the towers make of a history, a profile or both; raises NotImplementedError for somebody without either"
     if user.vector is None and user.history is not None:
         new = self.fold_in(user.history, user.profile)
         return User(user.history, user.profile, user.id, new.vector, np.union1d(user.seen, new.seen).astype(np.int64))
