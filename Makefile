@@ -19,7 +19,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(FLAGS) $(TEST_DATA) $(BIN)/nbdev-test --timing
-	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest
+	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest $(TESTS)
 
 # The learner's copies first: solutions are one folder further
 lab: $(READY)

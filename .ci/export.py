@@ -113,13 +113,15 @@ def write_lists():
 def lesson_tables(place):
     "Markdown tables of the lessons, one for each part"
     lines, part = [], None
-    for name, n, heading, _, _, names in lessons():
+    for name, n, heading, promise, *_ in lessons():
+        promise = promise[:1].lower() + promise[1:]
         if int(name[0]) != part:
             part = int(name[0])
-            lines += ['', f'### {part} {PARTS[part]}', '', '| | lesson | minutes | builds | |', '|---|---|---|---|---|']
-        badge = f'[![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{place}/blob/main/exercises/{name}.ipynb)'
-        if not (root/f'exercises/{name}.ipynb').is_file(): badge = ''
-        lines.append(f'| {name[:2]} | [{heading}]({name}.ipynb) | {n} | {", ".join(f"`{o}`" for o in names) or "nothing to import"} | {badge} |')
+            lines += ['', f'### {part} {PARTS[part]}', '', '| | lesson | minutes | you will be able to | |', '|---|---|---|---|---|']
+        copy = f'exercises/{name}.ipynb'
+        badge = f'[![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{place}/blob/main/{copy})'
+        if not (root/copy).is_file(): lines.append(f'| {name[:2]} | [{heading}]({name}.ipynb) | {n} | {promise} | |')
+        else: lines.append(f'| {name[:2]} | [{heading}](../{copy}) | {n} | {promise} | [solved]({name}.ipynb) {badge} |')
     return '\n'.join(lines).strip()
 
 def between(text, mark, new):

@@ -24,10 +24,10 @@ def figures(model, test):
     return ranking_metrics(model, test, k=10, metrics=METRICS, relevant=0, n_boot=0).set_index('metric').value[list(METRICS)].to_numpy(float)
 
 GRIDS = {'ItemKNN(centre=False)': [lambda s, k=k, h=h: ItemKNN(centre=False, k=k, shrink=h) for k in (100, 300) for h in (0, 20, 100)],
-         'BPR': [lambda s, r=r: BPR(reg=r, seed=s) for r in (.01, .015, .02, .025, .03)],
+         'BPR': [lambda s, r=r: BPR(reg=r, seed=s) for r in (.01, .015, .025, .04)],
          'EASE': [lambda s, r=r: EASE(r) for r in (100, 200, 300, 500, 1000)],
          'EASE(n_neighbours=200)': [lambda s, r=r: EASE(r, n_neighbours=200) for r in (100, 300)],
-         'ImplicitALS': [lambda s, r=r: ImplicitALS(reg=r, seed=s) for r in (.01, .015, .02, .025, .03)]}
+         'ImplicitALS': [lambda s, r=r: ImplicitALS(reg=r, seed=s) for r in (None, .07, .1, .2, .28)]}
 
 def chosen(grid, fit_part, valid, seed=42):
     "The maker of `grid` with the highest nDCG on `valid`"
@@ -89,7 +89,7 @@ def pairs(n_factors, threads):
         m.fit(train.csr(), show_progress=False)
         return m
     ours = lambda solver: lambda reg, train: ImplicitALS(n_factors, 15, alpha=2., reg=reg, solver=solver, n_threads=threads).fit(train)
-    als_grids = (.005, .01, .02, .04), (1., 10., 100., 200.)
+    als_grids = (.04, .08, .16, .32), (1., 10., 100., 200.)
     return {'ALS, conjugate gradients': (15, ours('cg'), als, *als_grids, 1), 'ALS, Cholesky': (15, ours('cholesky'), lambda reg, train: als(reg, train, use_cg=False), *als_grids, 0),
             'BPR': (20, lambda reg, train: BPR(n_factors, 20, lr=.05, reg=reg, n_threads=threads).fit(train), bpr, (.005, .01, .02, .04), (.02, .05, .1, .2), 1)}
 

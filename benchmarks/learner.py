@@ -66,7 +66,7 @@ def bare(train, valid, bs=64, epochs=5, lr=5e-3, wd=.1):
     took = clocked(loop)
     with torch.no_grad(): return *took, float(((model(xv) - yv)**2).mean())
 
-def ours(train, valid, bs=256, fit=(6,), **kw):
+def ours(train, valid, bs=None, fit=(6,), **kw):
     torch.manual_seed(42)
     return quiet(collab_learner(collab_dls(train, valid, bs=bs), **kw), *fit)
 
@@ -82,7 +82,7 @@ def rows(inter, train, valid):
             ("our loaders, fastai's `Learner` and Adam, the same settings", 'dot', lambda: plain(train, valid)),
             ('our `collab_dls` and `collab_learner`, the same settings', 'dot', lambda: ours(train, valid, 64, (5, 5e-3), wd=.1)),
             ('a bare PyTorch loop, the same settings', 'dot', lambda: bare(train, valid)),
-            ('ours at the defaults: batches of 256, `fit_one_cycle(6)`', 'dot', lambda: ours(train, valid)),
+            ('ours at the defaults (batches of 256 here), `fit_one_cycle(6)`', 'dot', lambda: ours(train, valid)),
             ('fastai network: layers (100, 50), batches of 64, 5 epochs, 5e-3, wd 0.1', 'net', lambda: stock(inter, use_nn=True, layers=[100, 50])),
             ('our network: `use_nn=True`, batches of 512, one hidden layer of 100, `fit_one_cycle(10)`', 'net', lambda: ours(train, valid, 512, (10,), use_nn=True))]
 

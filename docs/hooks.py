@@ -45,7 +45,7 @@ def fold(title, body, kind): return f'??? {kind} "{title}"\n\n' + re.sub('^(?=.)
 
 def link(target):
     "Where a link of a notebook leads on the site"
-    target = re.sub(r'^(\w+)\.ipynb(#.*)?$', lambda m: f'{m[1]}.md{(m[2] or "").lower()}', target)
+    target = re.sub(r'^(?:\.\./exercises/)?(\w+)\.ipynb(#.*)?$', lambda m: f'{m[1]}.md{(m[2] or "").lower()}', target)
     if not target.startswith('../'): return target
     return f"{github}/{'tree' if (root/target[3:]).is_dir() else 'blob'}/{branch}/{target[3:]}"
 

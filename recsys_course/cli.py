@@ -90,10 +90,10 @@ def _network(use_nn, n_epochs, bs, seed, **settings):
         return learn
     return LearnerRecommender(_train)
 
-def _dot_product_bias(n_factors:int=50, n_epochs:int=6, bs:int=256, lr:float=5e-3, wd:float=.25, seed:int=42):
+def _dot_product_bias(n_factors:int=50, n_epochs:int=6, bs:int=None, lr:float=None, wd:float=None, seed:int=42):
     return _network(False, n_epochs, bs, seed, n_factors=n_factors, lr=lr, wd=wd)
 
-def _embedding_nn(n_factors:int=50, n_epochs:int=8, bs:int=512, dropout:float=.1, seed:int=42):
+def _embedding_nn(n_factors:int=50, n_epochs:int=8, bs:int=None, dropout:float=.1, seed:int=42):
     return _network(True, n_epochs, bs, seed, n_factors=n_factors, dropout=dropout)
 
 def _pipeline(retrieve:str='ImplicitALS,SimilarToRecent,Popular', n_candidates:int=300, trees:bool=True,

@@ -6,13 +6,61 @@
 __all__ = ['Vocab', 'Interactions']
 
 # %% ../nbs/01_data.ipynb #b5fb5f39
+# Imports of the module
 from dataclasses import dataclass
 import warnings
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
 
+# %% ../nbs/01_data.ipynb #051e5524
+class Vocab:
+    "Raw ids and their codes; code 0 is the unknown id, shown as `#na#`"
+    na = '#na#'
+    def __init__(self,
+        ids,          # Raw ids, int or str, in any order; repeats are dropped
+        name='id',    # What they are called in errors: 'user', 'item'
+    ):
+        self.ids,self.name = _as_ids(ids, name).unique().sort_values(),name
+        if len(self.ids) and self.ids.dtype == object: _check_texts(self.ids, name)
+
+    def __len__(self): return len(self.ids) + 1
+    def __iter__(self): yield self.na; yield from self.ids.tolist()
+    def __contains__(self, raw): return np.isscalar(raw) and not isinstance(raw, (bool, np.bool_)) and raw in self.ids
+    def __eq__(self, other): return isinstance(other, Vocab) and self.ids.equals(other.ids)
+    __hash__ = None
+    def __repr__(self): return f'Vocab of {len(self.ids):,} {self.name}s: {", ".join(map(str, self.ids[:3]))}, ...'
+
+@patch
+def encode(self:Vocab,
+    raw,           # Raw ids: a scalar or any sequence
+    strict=True,   # Raise on an unknown id? Otherwise it gets code 0
+)->np.ndarray:     # Codes, int64, shape (len(raw),)
+    "Codes of raw ids; raises KeyError that names the unknown ones"
+    raw = _as_ids(raw, self.name)
+    codes = self.ids.get_indexer(raw).astype(np.int64) + 1
+    if strict and (codes == 0).any(): raise KeyError(self._unknown(raw[codes == 0].unique()))
+    return codes
+
+# %% ../nbs/01_data.ipynb #efc6048d
+# Plumbing: from codes back to raw ids
+@patch
+def decode(self:Vocab,
+    codes,        # Codes, int, 0 to len(self)-1
+)->np.ndarray:    # Raw ids; `#na#` for code 0
+    "Raw ids of codes; raises IndexError for a code outside the table, TypeError for what is no whole number"
+    codes = np.atleast_1d(np.asarray(codes))
+    if codes.size and codes.dtype.kind not in 'iu':
+        raise TypeError(f'{self.name} codes are whole numbers, not {codes.dtype} (the first is {codes.flat[0]!r}): '
+                        'encode gives them')
+    codes = codes.astype(np.int64)
+    if codes.size and not 0 <= codes.min() <= codes.max() < len(self):
+        raise IndexError(f"{self.name} codes run from 0 to {len(self)-1}, got {codes.min()} to {codes.max()}")
+    if (codes > 0).all(): return self.ids.to_numpy()[codes-1]
+    return np.array([self.na, *self.ids], dtype=object)[codes]
+
 # %% ../nbs/01_data.ipynb #d776ddb5
+# Plumbing: one column of ids, out of lists, tables of other libraries, and whole numbers kept as floats
 def _one_column(raw, name):
     "One value, or a list, Series, tensor, polars or pyarrow column of them, as a Series, Index or array with a dtype"
     if hasattr(raw, 'to_pandas'): raw = raw.to_pandas()
@@ -37,7 +85,23 @@ def _whole_floats(raw, name):
                          f'up to {exact:,} only: read the column as text or as whole numbers')
     return x.astype(np.int64)
 
+def _check_texts(ids, name):
+    "Refuse numbers of more than 64 bits, blank texts, and one id written in two ways: '1' and '1.0', 'a' and ' a'"
+    if ids.inferred_type == 'integer':
+        wide = max(ids.max(), ids.min(), key=abs)
+        raise ValueError(f'{name} id {wide} does not fit into 64 bits beside the others: '
+                         'take ids as text, with .astype(str)')
+    plain = pd.Index([s.strip() for s in ids], dtype=object)
+    if '' in plain: raise ValueError(f"an empty text is no {name} id: drop these rows, or give them an id")
+    if plain.str.endswith('.0').any(): plain = plain.str.replace(r'^(-?[0-9]+)\.0+$', r'\1', regex=True)
+    twice = plain[plain.duplicated()]
+    if not len(twice): return
+    first,second = ids[plain == twice[0]][:2]
+    raise ValueError(f'{name} ids {first!r} and {second!r} are one id written in two ways: '
+                     "make them alike, for example with .str.strip() or .str.removesuffix('.0')")
+
 # %% ../nbs/01_data.ipynb #56940555
+# Plumbing: ids are all whole numbers or all texts, and an unknown one is named
 def _int_type(low, high):
     "The narrowest type that holds whole numbers from `low` to `high`: int64, uint64, or Python's own"
     if -2**63 <= low and high < 2**63: return 'int64'
@@ -66,51 +130,6 @@ def _as_ids(
     raise TypeError(f"{name} ids must be all int or all str, not {kind} (the first is {idx[0]!r}): "
                     f"convert the column, for example with {cure}")
 
-# %% ../nbs/01_data.ipynb #051e5524
-class Vocab:
-    "Raw ids and their codes; code 0 is the unknown id, shown as `#na#`"
-    na = '#na#'
-    def __init__(self,
-        ids,          # Raw ids, int or str, in any order; repeats are dropped
-        name='id',    # What they are called in errors: 'user', 'item'
-    ):
-        self.ids,self.name = _as_ids(ids, name).unique().sort_values(),name
-        if len(self.ids) and self.ids.dtype == object: _check_texts(self.ids, name)
-
-    def __len__(self): return len(self.ids) + 1
-    def __iter__(self): yield self.na; yield from self.ids.tolist()
-    def __contains__(self, raw): return np.isscalar(raw) and not isinstance(raw, (bool, np.bool_)) and raw in self.ids
-    def __eq__(self, other): return isinstance(other, Vocab) and self.ids.equals(other.ids)
-    __hash__ = None
-    def __repr__(self): return f'Vocab of {len(self.ids):,} {self.name}s: {", ".join(map(str, self.ids[:3]))}, ...'
-
-def _check_texts(ids, name):
-    "Refuse numbers of more than 64 bits, blank texts, and one id written in two ways: '1' and '1.0', 'a' and ' a'"
-    if ids.inferred_type == 'integer':
-        wide = max(ids.max(), ids.min(), key=abs)
-        raise ValueError(f'{name} id {wide} does not fit into 64 bits beside the others: '
-                         'take ids as text, with .astype(str)')
-    plain = pd.Index([s.strip() for s in ids], dtype=object)
-    if '' in plain: raise ValueError(f"an empty text is no {name} id: drop these rows, or give them an id")
-    if plain.str.endswith('.0').any(): plain = plain.str.replace(r'^(-?[0-9]+)\.0+$', r'\1', regex=True)
-    twice = plain[plain.duplicated()]
-    if not len(twice): return
-    first,second = ids[plain == twice[0]][:2]
-    raise ValueError(f'{name} ids {first!r} and {second!r} are one id written in two ways: '
-                     "make them alike, for example with .str.strip() or .str.removesuffix('.0')")
-
-# %% ../nbs/01_data.ipynb #0cc9a653
-@patch
-def encode(self:Vocab,
-    raw,           # Raw ids: a scalar or any sequence
-    strict=True,   # Raise on an unknown id? Otherwise it gets code 0
-)->np.ndarray:     # Codes, int64, shape (len(raw),)
-    "Codes of raw ids; raises KeyError that names the unknown ones"
-    raw = _as_ids(raw, self.name)
-    codes = self.ids.get_indexer(raw).astype(np.int64) + 1
-    if strict and (codes == 0).any(): raise KeyError(self._unknown(raw[codes == 0].unique()))
-    return codes
-
 @patch
 def _unknown(self:Vocab, raw):
     "Message that names unknown ids, and says so when only their type is wrong"
@@ -119,22 +138,6 @@ def _unknown(self:Vocab, raw):
     names = ', '.join(map(repr, raw[:5].tolist()))
     if not len(self.ids): return f'unknown {self.name} {names}{more}: no {self.name} is known'
     return f'unknown {self.name} {names}{more}: not among the {len(self.ids):,} known{hint}'
-
-# %% ../nbs/01_data.ipynb #efc6048d
-@patch
-def decode(self:Vocab,
-    codes,        # Codes, int, 0 to len(self)-1
-)->np.ndarray:    # Raw ids; `#na#` for code 0
-    "Raw ids of codes; raises IndexError for a code outside the table, TypeError for what is no whole number"
-    codes = np.atleast_1d(np.asarray(codes))
-    if codes.size and codes.dtype.kind not in 'iu':
-        raise TypeError(f'{self.name} codes are whole numbers, not {codes.dtype} (the first is {codes.flat[0]!r}): '
-                        'encode gives them')
-    codes = codes.astype(np.int64)
-    if codes.size and not 0 <= codes.min() <= codes.max() < len(self):
-        raise IndexError(f"{self.name} codes run from 0 to {len(self)-1}, got {codes.min()} to {codes.max()}")
-    if (codes > 0).all(): return self.ids.to_numpy()[codes-1]
-    return np.array([self.na, *self.ids], dtype=object)[codes]
 
 # %% ../nbs/01_data.ipynb #730a81fd
 @dataclass(frozen=True, eq=False, repr=False)
@@ -149,206 +152,8 @@ class Interactions:
 
     def __len__(self): return len(self.df)
 
-# %% ../nbs/01_data.ipynb #c9af92d5
-def _refuse(
-    bad:np.ndarray,    # Which rows are wrong, bool, shape (n,)
-    df:pd.DataFrame,   # The rows
-    what:str,          # What is wrong with them
-    todo:str,          # What to do about it
-):
-    "Raise ValueError with the number of bad rows and the first three of them"
-    bad = np.asarray(bad)
-    if not bad.any(): return
-    raise ValueError(f"{what} in {bad.sum():,} of {len(df):,} rows: {todo}. The first:\n{df[bad].head(3)}")
-
-def _as_frame(
-    df,            # A pandas, polars or pyarrow table
-    what:str,      # What it is called in errors
-    columns=None,  # Names of the columns that matter; None: all
-)->pd.DataFrame:
-    "A pandas table in which the columns that matter stand once; raises TypeError or ValueError"
-    if hasattr(df, 'to_pandas'): df = df.to_pandas()
-    if not isinstance(df, pd.DataFrame):
-        raise TypeError(f'{what} should be a pandas DataFrame (or a polars or pyarrow table), '
-                        f'not a {type(df).__name__}: make one with pd.DataFrame(...), .collect() or .to_pandas()')
-    twice = [c for c in df.columns[df.columns.duplicated()] if columns is None or c in columns]
-    if twice: raise ValueError(f'{what} has two columns called {twice[0]!r}: drop or rename one of them')
-    return df
-
-# %% ../nbs/01_data.ipynb #472f2387
-def _pick_columns(df, names, optional='timestamp'):
-    "The columns `names` ({new: old}) of `df` under their new names, rows renumbered; `optional` may be absent"
-    for n,o in names.items():
-        if not pd.api.types.is_hashable(o):
-            raise TypeError(f'{n}= takes the name of a column, not a {type(o).__name__}')
-        if o is None and n in ('user','item'): raise ValueError(f'{n}=None: name the column of {n} ids')
-    given = [o for o in names.values() if o is not None]
-    twice = [o for o in given if given.count(o) > 1]
-    if twice: raise ValueError(f'column {twice[0]!r} is asked for twice: name a column of its own for each')
-    df = _as_frame(df, 'the table of events', set(names.values()))
-    levels = [o for o in names.values() if o is not None and o in df.index.names and o not in df]
-    if levels: df = df.reset_index(level=levels)
-    if names[optional] == optional and optional not in df: names = {n:o for n,o in names.items() if n != optional}
-    missing = [o for o in names.values() if o is not None and o not in df]
-    if missing:
-        raise ValueError(f'no column {missing} in the DataFrame, which has {list(df.columns)}: '
-                         'name yours, as in user="user_id"')
-    if not len(df): raise ValueError('the DataFrame has no rows')
-    return pd.DataFrame({n:df[o].reset_index(drop=True) for n,o in names.items() if o is not None})
-
-def _numbers(col):
-    "`col` as int64 or float64: what is no number becomes NaN"
-    kind = pd.api.types
-    if kind.is_complex_dtype(col): return pd.Series(np.nan, col.index)
-    if not kind.is_numeric_dtype(col): col = pd.to_numeric(col.astype(object), errors='coerce')
-    whole = (kind.is_integer_dtype(col) or kind.is_bool_dtype(col)) and not col.isna().any()
-    if whole and int(col.max()) < 2**63: return col.astype('int64')
-    return pd.Series(col.to_numpy(float, na_value=np.nan), col.index)
-
-# %% ../nbs/01_data.ipynb #8d3b53bc
-def _times_of(df):
-    "The times of `df` as int64, float64 or dates (UTC); raises ValueError for the rest, and for a mix of the two"
-    col = df.timestamp
-    if pd.api.types.is_datetime64_any_dtype(col): return pd.to_datetime(col, utc=True).dt.tz_localize(None)
-    _refuse(np.full(len(df), pd.api.types.is_bool_dtype(col)), df, "True or False as times in column 'timestamp'",
-            'take another column, or timestamp=None')
-    time = _numbers(col)
-    is_number = time.notna()
-    _refuse(~(time.abs() < 2**63) & is_number, df, "infinite or huge times in column 'timestamp'",
-            'drop or mend them, or leave times out with timestamp=None')
-    if is_number.all():
-        whole = time.dtype == float and (time == time.round()).all() and (time.abs() < 2**53).all()
-        return time.astype('int64') if whole else time
-    date = pd.to_datetime(col.astype(object).where(~is_number), errors='coerce', utc=True, format='ISO8601')
-    _refuse(date.isna() & ~is_number, df, "times that are neither numbers nor dates in column 'timestamp'",
-            'write dates as 2024-03-31 or 2024-03-31 12:00, or convert them with pd.to_datetime')
-    _refuse(is_number if is_number.mean() < .5 else ~is_number, df, "numbers and dates mixed in column 'timestamp'",
-            'write all times in one way')
-    return date.dt.tz_localize(None)
-
-def _check_values(df):
-    "Refuse missing values, and ratings that are not finite numbers; gives the frame with numeric ratings and times"
-    for c in df.columns: _refuse(df[c].isna(), df, f"missing values in column '{c}'", 'drop or fill them')
-    rating = _numbers(df.rating)
-    bad = ~(rating.abs() <= np.finfo(np.float32).max)
-    _refuse(bad, df, "ratings that are not finite numbers in column 'rating'", 'drop or mend them')
-    df = df.assign(rating=rating)
-    return df.assign(timestamp=_times_of(df)) if 'timestamp' in df else df
-
-# %% ../nbs/01_data.ipynb #33dce9cf
-def _drop_repeats(df, u, i, n_items, how):
-    "Rows of `df` to keep, and the frame: one row a user-item pair unless `how` is 'keep'"
-    allowed = 'error','last','mean','keep'
-    if how not in allowed: raise ValueError(f'duplicates={how!r} is not one of {allowed}')
-    pair = pd.Series(u*n_items + i)
-    rep = pair.duplicated(keep=False)
-    if how == 'keep' or not rep.any(): return np.arange(len(df)), df
-    if how == 'error': _refuse(rep, df, "repeated user-item pairs", "choose duplicates='last', 'mean' or 'keep'")
-    if how == 'mean': df = df.assign(rating=df.rating.groupby(pair.to_numpy()).transform('mean'))
-    order = df.timestamp.argsort(kind='stable').to_numpy() if 'timestamp' in df else np.arange(len(df))
-    keep = np.sort(order[~pair.iloc[order].duplicated(keep='last').to_numpy()])
-    return keep, df.iloc[keep].reset_index(drop=True)
-
-# %% ../nbs/01_data.ipynb #5137d166
-def _count_known(ids, values):
-    "How many of `ids` are among `values`; 0 where these are no ids"
-    try: return int(ids.isin(_as_ids(values)).sum())
-    except (TypeError, ValueError): return 0
-
-def _best_column(info, ids):
-    "The column without repeats that holds most of `ids`, and how many; (None, 0) where none holds any"
-    found = {c: _count_known(ids, info[c]) for c in info.columns}
-    found = {c: n for c,n in found.items() if n and info[c].is_unique and info[c].tolist() != info.index.tolist()}
-    return max(found.items(), key=lambda o: o[1], default=(None, 0))
-
-def _is_numbered(index):
-    "Are these the numbers that pandas gives to rows, 0, 1, 2, ..., in any order?"
-    plain = index.name is None and pd.api.types.is_integer_dtype(index.dtype)
-    return plain and index.sort_values().equals(pd.RangeIndex(len(index)))
-
-def _by_column(info, column, what):
-    "A table by the ids in one of its columns"
-    return info.drop(columns=column).set_axis(_as_ids(info[column], what).rename(column))
-
-def _index_by_id(info, name, column, ids):
-    "A table by the ids of its rows: the column called like ours, otherwise its index; refuses row numbers as ids"
-    what = f'{name}_info'
-    if isinstance(info.index, pd.MultiIndex): info = info.reset_index()
-    if info.index.name in (column, name): return info
-    named = [c for c in dict.fromkeys([column, name, '__index_level_0__']) if c in info]
-    for c in named:
-        if _count_known(ids, info[c]): return _by_column(info, c, what)
-    numbered,known = _is_numbered(info.index),_count_known(ids, info.index)
-    if numbered and (known < len(ids) or 0 not in ids): known = 0
-    if named and not known: return _by_column(info, named[0], what)
-    best,n = _best_column(info, ids)
-    if n < known or (n == known and not numbered): return info
-    rows = 'numbers its rows from 0' if numbered else f'has {known:,} of the {len(ids):,} rated {name}s in its index'
-    cure = '' if best is None else f', while its column {best!r} has {n:,}: use {what}.set_index({best!r})'
-    raise ValueError(f'{what} {rows}{cure}; a table is joined by its column {column!r}, or by an index of that name')
-
-# %% ../nbs/01_data.ipynb #69b79b8a
-def _info(info, name, column, ids):
-    "Check a table about items or users: by unique raw ids, of the same kind as `ids`, of which it knows some"
-    if info is None: return None
-    what = f'{name}_info'
-    info = _as_frame(info, what)
-    if not len(info): raise ValueError(f'{what} has no rows: leave it out')
-    info = _index_by_id(info, name, column, ids)
-    idx = _as_ids(info.index, what)
-    theirs,ours = idx.tolist()[0],ids.tolist()[0]
-    if idx.has_duplicates:
-        first = idx[idx.duplicated()].tolist()[0]
-        raise ValueError(f'{what} has several rows for {name} {first!r}: its index must be unique')
-    if idx.inferred_type != ids.inferred_type:
-        raise TypeError(f'{what} is indexed by {idx.inferred_type}s such as {theirs!r} but {name} ids are '
-                        f'{ids.inferred_type}s such as {ours!r}: make both of one type, for example with .astype(str)')
-    if not idx.isin(ids).any():
-        raise ValueError(f'{what} has no row for any of the {len(ids):,} rated {name}s: its ids are like {theirs!r}, '
-                         f'those of the ratings like {ours!r}; write them in one way, and index it by {name} id')
-    if info.index.name is None and not ids.isin(idx).all():
-        absent = ids[~ids.isin(idx)].tolist()[0]
-        warnings.warn(f'{what} has no row for {absent!r}, and its index has no name: are these {name} ids? '
-                      f'If so, say {what}.rename_axis({name!r})', stacklevel=4)
-    return info.set_axis(idx.rename(name))
-
-def _encode_column(raw, info, name, column):
-    "Vocab over the ids in a column and in its info table, codes of the column, and the checked info"
-    codes,ids = pd.factorize(_as_ids(raw, name))
-    vocab,info = Vocab(ids, name),_info(info, name, column, ids)
-    if info is not None:
-        both = [ids, info.index] if ids.dtype == info.index.dtype else [ids.astype(object), info.index.astype(object)]
-        vocab = Vocab(both[0].append(both[1]), name)
-    return vocab, vocab.encode(ids)[codes], info
-
-# %% ../nbs/01_data.ipynb #5a4e0e78
-@patch(cls_method=True)
-def from_df(cls:Interactions,
-    df:pd.DataFrame,             # One row an event (pandas, polars or pyarrow); never changed
-    user:str='user',             # Column of user ids, int or str
-    item:str='item',             # Column of item ids, int or str
-    rating:str='rating',         # Column of ratings, or None if every event counts 1
-    timestamp:str='timestamp',   # Column of times (numbers or dates), or None; may be absent under its default name
-    item_info:pd.DataFrame=None, # Title, year, genres, ... with a column (or an index) of item ids, called like `item`
-    user_info:pd.DataFrame=None, # Age, gender, ... with a column (or an index) of user ids, called like `user`
-    duplicates:str='error',      # Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
-    name:str='',                 # Name for people
-)->Interactions:
-    "Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending rows"
-    df = _pick_columns(df, dict(user=user, item=item, rating=rating, timestamp=timestamp))
-    if rating is None: df.insert(2, 'rating', 1)
-    df = _check_values(df)
-    if rating is None: df['rating'] = np.float32(1)
-    users,u,user_info = _encode_column(df.user, user_info, 'user', user)
-    items,i,item_info = _encode_column(df['item'], item_info, 'item', item)
-    df = df.assign(user=users.decode(u), item=items.decode(i))
-    keep,df = _drop_repeats(df, u, i, len(items), duplicates)
-    res = cls(df, users, items, item_info, user_info, name).with_codes(u[keep], i[keep])
-    poor = [what for what,n,m in res.known() if 2*n < m]
-    if poor: warnings.warn(f'{"; ".join(poor)}: do its ids mean the same as those of the ratings?', stacklevel=2)
-    return res
-
 # %% ../nbs/01_data.ipynb #92590321
+# Plumbing: the codes of all events, worked out once, kept beside the log and read-only
 @patch
 def with_codes(self:Interactions,
     u:np.ndarray,     # User codes of the events, int64, shape (n,)
@@ -370,21 +175,6 @@ def codes(self:Interactions)->tuple:  # (users, items, ratings): int64, int64, f
     if not np.array_equal(found[2], now) and not np.array_equal(found[2], now, equal_nan=True):
         raise ValueError('df was changed in place, and its codes were not: make new ones with Interactions.from_df(df)')
     return found
-
-@patch
-def known(self:Interactions)->list:   # For each table (words, how many ids it knows, how many have an event)
-    "Whom the tables about items and users know, as in 'item_info: titles for 3 of 5 items'"
-    res = []
-    for k,name in enumerate(('item','user')):
-        info,vocab = getattr(self, f'{name}_info'),getattr(self, f'{name}s')
-        if info is None: continue
-        has_title = 'title' in info
-        ids = info.index[info.title.notna()] if has_title else info.index
-        met = vocab.ids[np.unique(self.codes()[1-k]) - 1]
-        n = int(met.isin(ids).sum())
-        words = f'{name}_info: {"titles" if has_title else "rows"} for {n:,} of {len(met):,} {name}s'
-        res.append((words, n, len(met)))
-    return res
 
 # %% ../nbs/01_data.ipynb #78479cf9
 @patch
@@ -410,7 +200,84 @@ def sparsity(self:Interactions)->float:  # 0 (every cell filled) to 1; NaN where
     filled = len(np.unique(u*len(self.items) + i))
     return 1 - filled/(len(np.unique(u))*len(np.unique(i)))
 
+# %% ../nbs/01_data.ipynb #b2d2b565
+# Plumbing: a history, a summary, and how an `Interactions` prints itself
+@patch
+def known(self:Interactions)->list:   # For each table (words, how many ids it knows, how many have an event)
+    "Whom the tables about items and users know, as in 'item_info: titles for 3 of 5 items'"
+    res = []
+    for k,name in enumerate(('item','user')):
+        info,vocab = getattr(self, f'{name}_info'),getattr(self, f'{name}s')
+        if info is None: continue
+        has_title = 'title' in info
+        ids = info.index[info.title.notna()] if has_title else info.index
+        met = vocab.ids[np.unique(self.codes()[1-k]) - 1]
+        n = int(met.isin(ids).sum())
+        words = f'{name}_info: {"titles" if has_title else "rows"} for {n:,} of {len(met):,} {name}s'
+        res.append((words, n, len(met)))
+    return res
+
+@patch
+def history(self:Interactions,
+    user,             # Raw user id
+)->pd.DataFrame:      # That user's rows of `df`
+    "One user's events, oldest first; raises KeyError for an unknown user"
+    code = self.users.encode(user)
+    if len(code) != 1: raise ValueError(f'history tells of one user, not of {len(code)}: ask for one at a time')
+    df = self.df[self.codes()[0] == code[0]]
+    return df.sort_values('timestamp', kind='stable') if 'timestamp' in df else df
+
+@patch
+def summary(self:Interactions)->pd.Series:  # Counts, sparsity, mean rating, and whom the other tables know
+    "The figures one looks at first"
+    d = dict(events=len(self), users=self.df.user.nunique(), items=self.df['item'].nunique(),
+             users_known=len(self.users)-1, items_known=len(self.items)-1,
+             sparsity=self.sparsity, mean_rating=self.df.rating.mean())
+    tables = dict(words.split(': ') for words,*_ in self.known())
+    return pd.Series({**d, **tables}, name=self.name, dtype=object)
+
+@patch
+def __repr__(self:Interactions):
+    d = self.summary()
+    counts = f"{self.name or 'Interactions'}: {d.users:,} users, {d['items']:,} items, {d.events:,} ratings"
+    if not len(self): return counts
+    partly = ''.join(f', {words}' for words,n,m in self.known() if n < m)
+    return f"{counts}, {d.sparsity:.1%} of cells empty{partly}"
+
+# %% ../nbs/01_data.ipynb #fed4fc6c
+# Plumbing: some of the events, all titles, and a table with titles
+@patch
+def take(self:Interactions,
+    mask:np.ndarray,   # Which events, bool, shape (len(self),)
+)->Interactions:       # With the same vocabularies
+    "Some of the events"
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (len(self),):
+        raise ValueError(f'take wants True or False for each of the {len(self):,} events, '
+                         f'not {mask.dtype} of shape {mask.shape}')
+    u,i,_ = self.codes()
+    df = self.df[mask].reset_index(drop=True)
+    res = Interactions(df, self.users, self.items, self.item_info, self.user_info, self.name)
+    return res.with_codes(u[mask], i[mask])
+
+@patch(as_prop=True)
+def titles(self:Interactions)->pd.Series:  # Text by raw item id, in the order of codes, '' where unknown, or None
+    "Titles of all items"
+    if self.item_info is None or 'title' not in self.item_info: return None
+    title = self.item_info['title'].reindex(self.items.ids)
+    return title.astype(object).where(title.notna(), '').astype(str)
+
+@patch
+def titled(self:Interactions,
+    df:pd.DataFrame,    # A table with a column of raw item ids
+    column:str=None,    # That column; None: 'similar' if there is one, otherwise 'item'
+)->pd.DataFrame:        # With a column 'title' after it, '' where no title is known
+    "A table with the titles of its items"
+    from recsys_course.core import add_titles
+    return add_titles(df, self.titles, column)
+
 # %% ../nbs/01_data.ipynb #530ad535
+# Plumbing: the sparse matrix, with repeated pairs added up, averaged or the last of them
 @patch
 def csr(self:Interactions,
     values:str='rating',   # What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
@@ -449,66 +316,8 @@ def _last_of_pairs(self:Interactions):
     pair = pd.Series(u*len(self.items) + i)
     return order[~pair.iloc[order].duplicated(keep='last').to_numpy()]
 
-# %% ../nbs/01_data.ipynb #b2d2b565
-@patch
-def history(self:Interactions,
-    user,             # Raw user id
-)->pd.DataFrame:      # That user's rows of `df`
-    "One user's events, oldest first; raises KeyError for an unknown user"
-    code = self.users.encode(user)
-    if len(code) != 1: raise ValueError(f'history tells of one user, not of {len(code)}: ask for one at a time')
-    df = self.df[self.codes()[0] == code[0]]
-    return df.sort_values('timestamp', kind='stable') if 'timestamp' in df else df
-
-@patch
-def summary(self:Interactions)->pd.Series:  # Counts, sparsity, mean rating, and whom the other tables know
-    "The figures one looks at first"
-    d = dict(events=len(self), users=self.df.user.nunique(), items=self.df['item'].nunique(),
-             users_known=len(self.users)-1, items_known=len(self.items)-1,
-             sparsity=self.sparsity, mean_rating=self.df.rating.mean())
-    tables = dict(words.split(': ') for words,*_ in self.known())
-    return pd.Series({**d, **tables}, name=self.name, dtype=object)
-
-@patch
-def __repr__(self:Interactions):
-    d = self.summary()
-    counts = f"{self.name or 'Interactions'}: {d.users:,} users, {d['items']:,} items, {d.events:,} ratings"
-    if not len(self): return counts
-    partly = ''.join(f', {words}' for words,n,m in self.known() if n < m)
-    return f"{counts}, {d.sparsity:.1%} of cells empty{partly}"
-
-# %% ../nbs/01_data.ipynb #fed4fc6c
-@patch
-def take(self:Interactions,
-    mask:np.ndarray,   # Which events, bool, shape (len(self),)
-)->Interactions:       # With the same vocabularies
-    "Some of the events"
-    mask = np.asarray(mask)
-    if mask.dtype != bool or mask.shape != (len(self),):
-        raise ValueError(f'take wants True or False for each of the {len(self):,} events, '
-                         f'not {mask.dtype} of shape {mask.shape}')
-    u,i,_ = self.codes()
-    df = self.df[mask].reset_index(drop=True)
-    res = Interactions(df, self.users, self.items, self.item_info, self.user_info, self.name)
-    return res.with_codes(u[mask], i[mask])
-
-@patch(as_prop=True)
-def titles(self:Interactions)->pd.Series:  # Text by raw item id, in the order of codes, '' where unknown, or None
-    "Titles of all items"
-    if self.item_info is None or 'title' not in self.item_info: return None
-    title = self.item_info['title'].reindex(self.items.ids)
-    return title.astype(object).where(title.notna(), '').astype(str)
-
-@patch
-def titled(self:Interactions,
-    df:pd.DataFrame,    # A table with a column of raw item ids
-    column:str=None,    # That column; None: 'similar' if there is one, otherwise 'item'
-)->pd.DataFrame:        # With a column 'title' after it, '' where no title is known
-    "A table with the titles of its items"
-    from recsys_course.core import add_titles
-    return add_titles(df, self.titles, column)
-
 # %% ../nbs/01_data.ipynb #b17c1095
+# Plumbing: the cut at random and the cut in time
 def _split_random(inter, test, seed):
     "A share of rows at random. Leaks: each user's and each item's future is in train"
     mask = np.zeros(len(inter), bool)
@@ -536,6 +345,7 @@ def _split_time(inter, test, seed):
     return mask
 
 # %% ../nbs/01_data.ipynb #159ab56d
+# Plumbing: the cuts of each user's own history
 def _last_of_each(inter, n_test, by):
     "Mask of each user's last rows in the order of `by`, `n_test` of them for each user code"
     u = inter.codes()[0]
@@ -566,6 +376,7 @@ _splits = dict(time=_split_time, random=_split_random, user_time=_split_user_tim
                leave_last=_split_leave_last)
 
 # %% ../nbs/01_data.ipynb #396ecb7b
+# Plumbing: `split`, which checks what is asked for and cuts
 @patch
 def split(self:Interactions,
     how:str='time',   # 'time', 'random', 'user_time', 'user_random' or 'leave_last'
@@ -592,3 +403,209 @@ def split(self:Interactions,
         warnings.warn(f"the test part is empty: for how={how!r}, test={test!r} users have too few events, "
                       f"at most {most}; ask for a larger share, or how='random'", stacklevel=2)
     return self.take(~mask), self.take(mask)
+
+# %% ../nbs/01_data.ipynb #c9af92d5
+# Plumbing: one wording of all refusals, and tables of other libraries
+def _refuse(
+    bad:np.ndarray,    # Which rows are wrong, bool, shape (n,)
+    df:pd.DataFrame,   # The rows
+    what:str,          # What is wrong with them
+    todo:str,          # What to do about it
+):
+    "Raise ValueError with the number of bad rows and the first three of them"
+    bad = np.asarray(bad)
+    if not bad.any(): return
+    raise ValueError(f"{what} in {bad.sum():,} of {len(df):,} rows: {todo}. The first:\n{df[bad].head(3)}")
+
+def _as_frame(
+    df,            # A pandas, polars or pyarrow table
+    what:str,      # What it is called in errors
+    columns=None,  # Names of the columns that matter; None: all
+)->pd.DataFrame:
+    "A pandas table in which the columns that matter stand once; raises TypeError or ValueError"
+    if hasattr(df, 'to_pandas'): df = df.to_pandas()
+    if not isinstance(df, pd.DataFrame):
+        raise TypeError(f'{what} should be a pandas DataFrame (or a polars or pyarrow table), '
+                        f'not a {type(df).__name__}: make one with pd.DataFrame(...), .collect() or .to_pandas()')
+    twice = [c for c in df.columns[df.columns.duplicated()] if columns is None or c in columns]
+    if twice: raise ValueError(f'{what} has two columns called {twice[0]!r}: drop or rename one of them')
+    return df
+
+# %% ../nbs/01_data.ipynb #472f2387
+# Plumbing: the columns that are asked for, and columns of numbers
+def _pick_columns(df, names, optional='timestamp'):
+    "The columns `names` ({new: old}) of `df` under their new names, rows renumbered; `optional` may be absent"
+    for n,o in names.items():
+        if not pd.api.types.is_hashable(o):
+            raise TypeError(f'{n}= takes the name of a column, not a {type(o).__name__}')
+        if o is None and n in ('user','item'): raise ValueError(f'{n}=None: name the column of {n} ids')
+    given = [o for o in names.values() if o is not None]
+    twice = [o for o in given if given.count(o) > 1]
+    if twice: raise ValueError(f'column {twice[0]!r} is asked for twice: name a column of its own for each')
+    df = _as_frame(df, 'the table of events', set(names.values()))
+    levels = [o for o in names.values() if o is not None and o in df.index.names and o not in df]
+    if levels: df = df.reset_index(level=levels)
+    if names[optional] == optional and optional not in df: names = {n:o for n,o in names.items() if n != optional}
+    missing = [o for o in names.values() if o is not None and o not in df]
+    if missing:
+        raise ValueError(f'no column {missing} in the DataFrame, which has {list(df.columns)}: '
+                         'name yours, as in user="user_id"')
+    if not len(df): raise ValueError('the DataFrame has no rows')
+    return pd.DataFrame({n:df[o].reset_index(drop=True) for n,o in names.items() if o is not None})
+
+def _numbers(col):
+    "`col` as int64 or float64: what is no number becomes NaN"
+    kind = pd.api.types
+    if kind.is_complex_dtype(col): return pd.Series(np.nan, col.index)
+    if not kind.is_numeric_dtype(col): col = pd.to_numeric(col.astype(object), errors='coerce')
+    whole = (kind.is_integer_dtype(col) or kind.is_bool_dtype(col)) and not col.isna().any()
+    if whole and int(col.max()) < 2**63: return col.astype('int64')
+    return pd.Series(col.to_numpy(float, na_value=np.nan), col.index)
+
+# %% ../nbs/01_data.ipynb #8d3b53bc
+# Plumbing: times become numbers or dates, and ratings finite numbers
+def _times_of(df):
+    "The times of `df` as int64, float64 or dates (UTC); raises ValueError for the rest, and for a mix of the two"
+    col = df.timestamp
+    if pd.api.types.is_datetime64_any_dtype(col): return pd.to_datetime(col, utc=True).dt.tz_localize(None)
+    _refuse(np.full(len(df), pd.api.types.is_bool_dtype(col)), df, "True or False as times in column 'timestamp'",
+            'take another column, or timestamp=None')
+    time = _numbers(col)
+    is_number = time.notna()
+    _refuse(~(time.abs() < 2**63) & is_number, df, "infinite or huge times in column 'timestamp'",
+            'drop or mend them, or leave times out with timestamp=None')
+    if is_number.all():
+        whole = time.dtype == float and (time == time.round()).all() and (time.abs() < 2**53).all()
+        return time.astype('int64') if whole else time
+    date = pd.to_datetime(col.astype(object).where(~is_number), errors='coerce', utc=True, format='ISO8601')
+    _refuse(date.isna() & ~is_number, df, "times that are neither numbers nor dates in column 'timestamp'",
+            'write dates as 2024-03-31 or 2024-03-31 12:00, or convert them with pd.to_datetime')
+    _refuse(is_number if is_number.mean() < .5 else ~is_number, df, "numbers and dates mixed in column 'timestamp'",
+            'write all times in one way')
+    return date.dt.tz_localize(None)
+
+def _check_values(df):
+    "Refuse missing values, and ratings that are not finite numbers; gives the frame with numeric ratings and times"
+    for c in df.columns: _refuse(df[c].isna(), df, f"missing values in column '{c}'", 'drop or fill them')
+    rating = _numbers(df.rating)
+    bad = ~(rating.abs() <= np.finfo(np.float32).max)
+    _refuse(bad, df, "ratings that are not finite numbers in column 'rating'", 'drop or mend them')
+    df = df.assign(rating=rating)
+    return df.assign(timestamp=_times_of(df)) if 'timestamp' in df else df
+
+# %% ../nbs/01_data.ipynb #33dce9cf
+# Plumbing: a user who met an item twice
+def _drop_repeats(df, u, i, n_items, how):
+    "Rows of `df` to keep, and the frame: one row a user-item pair unless `how` is 'keep'"
+    allowed = 'error','last','mean','keep'
+    if how not in allowed: raise ValueError(f'duplicates={how!r} is not one of {allowed}')
+    pair = pd.Series(u*n_items + i)
+    rep = pair.duplicated(keep=False)
+    if how == 'keep' or not rep.any(): return np.arange(len(df)), df
+    if how == 'error': _refuse(rep, df, "repeated user-item pairs", "choose duplicates='last', 'mean' or 'keep'")
+    if how == 'mean': df = df.assign(rating=df.rating.groupby(pair.to_numpy()).transform('mean'))
+    order = df.timestamp.argsort(kind='stable').to_numpy() if 'timestamp' in df else np.arange(len(df))
+    keep = np.sort(order[~pair.iloc[order].duplicated(keep='last').to_numpy()])
+    return keep, df.iloc[keep].reset_index(drop=True)
+
+# %% ../nbs/01_data.ipynb #5137d166
+# Plumbing: which column of a table of films holds the ids
+def _count_known(ids, values):
+    "How many of `ids` are among `values`; 0 where these are no ids"
+    try: return int(ids.isin(_as_ids(values)).sum())
+    except (TypeError, ValueError): return 0
+
+def _best_column(info, ids):
+    "The column without repeats that holds most of `ids`, and how many; (None, 0) where none holds any"
+    found = {c: _count_known(ids, info[c]) for c in info.columns}
+    found = {c: n for c,n in found.items() if n and info[c].is_unique and info[c].tolist() != info.index.tolist()}
+    return max(found.items(), key=lambda o: o[1], default=(None, 0))
+
+def _is_numbered(index):
+    "Are these the numbers that pandas gives to rows, 0, 1, 2, ..., in any order?"
+    plain = index.name is None and pd.api.types.is_integer_dtype(index.dtype)
+    return plain and index.sort_values().equals(pd.RangeIndex(len(index)))
+
+def _by_column(info, column, what):
+    "A table by the ids in one of its columns"
+    return info.drop(columns=column).set_axis(_as_ids(info[column], what).rename(column))
+
+def _index_by_id(info, name, column, ids):
+    "A table by the ids of its rows: the column called like ours, otherwise its index; refuses row numbers as ids"
+    what = f'{name}_info'
+    if isinstance(info.index, pd.MultiIndex): info = info.reset_index()
+    if info.index.name in (column, name): return info
+    named = [c for c in dict.fromkeys([column, name, '__index_level_0__']) if c in info]
+    for c in named:
+        if _count_known(ids, info[c]): return _by_column(info, c, what)
+    numbered,known = _is_numbered(info.index),_count_known(ids, info.index)
+    if numbered and (known < len(ids) or 0 not in ids): known = 0
+    if named and not known: return _by_column(info, named[0], what)
+    best,n = _best_column(info, ids)
+    if n < known or (n == known and not numbered): return info
+    rows = 'numbers its rows from 0' if numbered else f'has {known:,} of the {len(ids):,} rated {name}s in its index'
+    cure = '' if best is None else f', while its column {best!r} has {n:,}: use {what}.set_index({best!r})'
+    raise ValueError(f'{what} {rows}{cure}; a table is joined by its column {column!r}, or by an index of that name')
+
+# %% ../nbs/01_data.ipynb #69b79b8a
+# Plumbing: check a table of films or people, and give codes to a column
+def _info(info, name, column, ids):
+    "Check a table about items or users: by unique raw ids, of the same kind as `ids`, of which it knows some"
+    if info is None: return None
+    what = f'{name}_info'
+    info = _as_frame(info, what)
+    if not len(info): raise ValueError(f'{what} has no rows: leave it out')
+    info = _index_by_id(info, name, column, ids)
+    idx = _as_ids(info.index, what)
+    theirs,ours = idx.tolist()[0],ids.tolist()[0]
+    if idx.has_duplicates:
+        first = idx[idx.duplicated()].tolist()[0]
+        raise ValueError(f'{what} has several rows for {name} {first!r}: its index must be unique')
+    if idx.inferred_type != ids.inferred_type:
+        raise TypeError(f'{what} is indexed by {idx.inferred_type}s such as {theirs!r} but {name} ids are '
+                        f'{ids.inferred_type}s such as {ours!r}: make both of one type, for example with .astype(str)')
+    if not idx.isin(ids).any():
+        raise ValueError(f'{what} has no row for any of the {len(ids):,} rated {name}s: its ids are like {theirs!r}, '
+                         f'those of the ratings like {ours!r}; write them in one way, and index it by {name} id')
+    if info.index.name is None and not ids.isin(idx).all():
+        absent = ids[~ids.isin(idx)].tolist()[0]
+        warnings.warn(f'{what} has no row for {absent!r}, and its index has no name: are these {name} ids? '
+                      f'If so, say {what}.rename_axis({name!r})', stacklevel=4)
+    return info.set_axis(idx.rename(name))
+
+def _encode_column(raw, info, name, column):
+    "Vocab over the ids in a column and in its info table, codes of the column, and the checked info"
+    codes,ids = pd.factorize(_as_ids(raw, name))
+    vocab,info = Vocab(ids, name),_info(info, name, column, ids)
+    if info is not None:
+        both = [ids, info.index] if ids.dtype == info.index.dtype else [ids.astype(object), info.index.astype(object)]
+        vocab = Vocab(both[0].append(both[1]), name)
+    return vocab, vocab.encode(ids)[codes], info
+
+# %% ../nbs/01_data.ipynb #5a4e0e78
+# Plumbing: `from_df`, which calls all of these in turn
+@patch(cls_method=True)
+def from_df(cls:Interactions,
+    df:pd.DataFrame,             # One row an event (pandas, polars or pyarrow); never changed
+    user:str='user',             # Column of user ids, int or str
+    item:str='item',             # Column of item ids, int or str
+    rating:str='rating',         # Column of ratings, or None if every event counts 1
+    timestamp:str='timestamp',   # Column of times (numbers or dates), or None; may be absent under its default name
+    item_info:pd.DataFrame=None, # Title, year, genres, ... with a column (or an index) of item ids, called like `item`
+    user_info:pd.DataFrame=None, # Age, gender, ... with a column (or an index) of user ids, called like `user`
+    duplicates:str='error',      # Repeated user-item pairs: 'error', 'last', 'mean' or 'keep'
+    name:str='',                 # Name for people
+)->Interactions:
+    "Interactions from a table of events; raises ValueError or TypeError naming the column and the first offending rows"
+    df = _pick_columns(df, dict(user=user, item=item, rating=rating, timestamp=timestamp))
+    if rating is None: df.insert(2, 'rating', 1)
+    df = _check_values(df)
+    if rating is None: df['rating'] = np.float32(1)
+    users,u,user_info = _encode_column(df.user, user_info, 'user', user)
+    items,i,item_info = _encode_column(df['item'], item_info, 'item', item)
+    df = df.assign(user=users.decode(u), item=items.decode(i))
+    keep,df = _drop_repeats(df, u, i, len(items), duplicates)
+    res = cls(df, users, items, item_info, user_info, name).with_codes(u[keep], i[keep])
+    poor = [what for what,n,m in res.known() if 2*n < m]
+    if poor: warnings.warn(f'{"; ".join(poor)}: do its ids mean the same as those of the ratings?', stacklevel=2)
+    return res

@@ -11,7 +11,9 @@ from dataclasses import dataclass,fields,is_dataclass
 from functools import singledispatch
 from numbers import Number
 from pathlib import Path
-import configparser,html,inspect,json,re,string,sys,traceback
+from decimal import Decimal
+from zlib import crc32
+import ast,configparser,html,inspect,json,os,re,string,sys,textwrap,traceback
 
 import numpy as np, pandas as pd
 
@@ -161,9 +163,21 @@ def _changed(after, left, tol):
     return why and f'it changed its inputs ({why.replace("position", "argument", 1)}): work on a copy'
 
 def _judged(judge, got, args):
-    "What `judge` thinks of an answer, in words"
-    try: return '' if judge(got, *deepcopy(args)) else 'the answer does not do what the task asks'
-    except Exception as e: return f'the answer could not be judged ({type(e).__name__}: {e})'
+    "Which rule of the task an answer breaks, in words; '' if none"
+    try: said = judge(got, *deepcopy(args))
+    except Exception as e:
+        return f'it does not have the form that the task asks for and could not be judged ({type(e).__name__}: {e})'
+    if isinstance(said, str): return said
+    return '' if said else 'the answer does not do what the task asks'
+
+def _roughly(got, want):
+    "Is a prediction right but for its case, or for rounding to two digits or more?"
+    if isinstance(got, str) and isinstance(want, str): return got.strip().casefold() == want.strip().casefold()
+    numbers = all(isinstance(o, (float, np.floating)) for o in (got, want))
+    if not numbers or not np.isfinite([got, want]).all(): return False
+    written = Decimal(repr(float(got))).as_tuple()
+    half_digit = .5*10.**written.exponent if len(written.digits) > 1 else 0
+    return abs(got - want) <= 1.001*min(half_digit, .05*abs(want))
 
 def _try_case(fn, oracle, args, judge, tol):
     "Run both functions on one case and say what is wrong"
@@ -172,6 +186,7 @@ def _try_case(fn, oracle, args, judge, tol):
         raise ValueError(f"the oracle's own answer fails: {bad}. Mend the lesson")
     crashed = isinstance(case.got, Exception)
     case.why = _judged(judge, case.got, args) if judge and not crashed else _differ(case.got, case.want, tol)
+    if not args and not judge and _roughly(case.got, case.want): case.why = ''
     if not case.why: case.why = _changed(case.after, case.left, tol)
     return case
 
@@ -214,10 +229,10 @@ def _pairs(hints):
 def _name(fn): return getattr(fn, '__name__', None) or repr(fn)
 
 def _advice(hints, failed, tol):
-    "The advice that explains most of the failed cases, and the cases it explains"
+    "The advice that explains more than half of the failed cases, and the cases it explains"
     found = [(advice, [c for c in failed if _explains(wrong, c, tol)]) for wrong,advice in _pairs(hints)]
     advice,cases = max(found, key=lambda o: len(o[1]), default=('', []))
-    return (advice,cases) if cases else ('', failed)
+    return (advice,cases) if 2*len(cases) > len(failed) else ('', failed)
 
 # %% ../nbs/93_exercise.ipynb #faa7c9b7
 class NotYet(AssertionError):
@@ -231,22 +246,36 @@ class NotYet(AssertionError):
         return [*''.join(crash).splitlines(), f'NotYet: {self}']
 
 # %% ../nbs/93_exercise.ipynb #878128b1
-def _report(fn, case, n_failed, n, hint):
+def _report(fn, case, n_failed, n, hint, judged=False):
     "The message about a failed case"
     lines = [f'{_name(fn)} is not right yet: {n_failed} of {n} case{"s"*(n > 1)} failed, for example',
              f'  call:     {_name(fn)}({", ".join(map(_short, case.args))})',
-             f'  got:      {_kind(case.got) if isinstance(case.got, Exception) else _short(case.got)}',
-             f'  expected: {_short(case.want) if case.args else _kind(case.want)}',
-             f'  problem:  {case.why}']
+             f'  got:      {_kind(case.got) if isinstance(case.got, Exception) else _short(case.got)}']
+    if case.args: lines.append(f'  expected: {_short(case.want)}')
+    lines.append(f'  problem:  {case.why if case.args or judged else _secretly(case)}')
     return '\n'.join(lines + [f'  hint:     {hint}']*bool(hint))
 
-def _fail(fn, cases, hints, tol):
-    "Raise NotYet about the shortest case that the best hint explains"
+def _secretly(case):
+    "What is wrong with a prediction, without a word that gives the right one away"
+    if isinstance(case.got, Exception) or case.got is None: return case.why
+    got,want = (_kind(o).split(' of ')[0] for o in (case.got, case.want))
+    other = got != want and case.why.startswith('expected')
+    return f'expected {want}, got {got}' if other else 'this is not the answer'
+
+def _not_yet(fn, cases, hints, tol, judged):
+    "NotYet about the shortest case that the best hint explains"
     failed = [c for c in cases if c.why]
     hint,known = _advice(hints, failed, tol)
     case = min(known, key=lambda c: len(_short(c.args)))
-    cause = case.got if isinstance(case.got, Exception) else None
-    raise NotYet(_report(fn, case, len(failed), len(cases), hint), hint) from cause
+    said = hint if len(known) == len(failed) else f'perhaps: {hint}'
+    res = NotYet(_report(fn, case, len(failed), len(cases), said, judged), hint)
+    if isinstance(case.got, Exception): res.__cause__ = case.got
+    return res
+
+def _in_notebook():
+    "Is a person at work in a notebook, and no test of one?"
+    shell = sys.modules['IPython'].get_ipython() if 'IPython' in sys.modules else None
+    return hasattr(shell, 'kernel') and 'IN_TEST' not in os.environ
 
 # %% ../nbs/93_exercise.ipynb #0d8e0925
 class _Verdict:
@@ -273,16 +302,20 @@ def grade(
     cases,       # Function of a `np.random.Generator` giving a tuple of arguments, or a list of such tuples
     hints=None,  # Mistakes and advice, {function: text} or pairs: a wrong `fn`, or a predicate of `got`, `want`, `args`
     tol=1e-6,    # Tolerance for numbers, absolute and relative
-    judge=None,  # For tasks with many right answers: `judge(answer, *args)` is true of a right one
+    judge=None,  # For tasks with many right answers: `judge(answer, *args)` gives True, or says which rule broke
     n=20,        # How many cases to draw
     seed=42,     # Seed of the cases
-):               # True if all cases are right, false if `fn` is still a blank
+    stop=None,   # Raise `NotYet` for a wrong answer? None: not in a notebook, where the message is shown
+):               # True if all cases are right, false if `fn` is still a blank or, in a notebook, wrong
     "Check a learner's function on hidden cases; raises `NotYet` naming a failed case, with advice"
     if not callable(fn):
         raise TypeError(f'expected a function, got {_short(fn)}: hand over the function itself, not its result')
     hints,done = _pairs(hints),_try_cases(fn, oracle, _draw(cases, n, seed), judge, tol)
     if _is_blank(done[-1]): return _Verdict(False, f'{_name(fn)}: not done yet')
-    if any(c.why for c in done): _fail(fn, done, hints, tol)
+    if any(c.why for c in done):
+        wrong = _not_yet(fn, done, hints, tol, bool(judge))
+        if stop or stop is None and not _in_notebook(): raise wrong
+        return _Verdict(False, '\n'.join(wrong._render_traceback_()))
     return _Verdict(True, f'{_name(fn)}: correct in {len(done)} case{"s"*(len(done) > 1)}')
 
 # %% ../nbs/93_exercise.ipynb #5a1160bb
@@ -300,8 +333,12 @@ class _Quiz:
         return f"{letter} is {'right' if letter == self.right else 'not it'}. {self.choices[letter][1]}"
 
     def _repr_html_(self):
-        fold = '<details><summary>{}. {}</summary><blockquote>{}</blockquote></details>'
-        folds = [fold.format(l, _html(c), _html(self._verdict(l))) for l,(c,_) in self.choices.items()]
+        name = f'quiz-{crc32(self.question.encode()):08x}'                     # one open at a time
+        fold = ('<details name="{}"><summary>{}. {}</summary>'
+                '<blockquote style="border-left:4px solid {}">{} {}</blockquote></details>')
+        look = {True: ('#3fa06e','✔'), False: ('#d1495b','✘')}
+        folds = [fold.format(name, l, _html(c), *look[l == self.right], _html(self._verdict(l)))
+                 for l,(c,_) in self.choices.items()]
         return f'<p><b>{_html(self.question)}</b> <i>Click your choice.</i></p>' + ''.join(folds)
 
     def __call__(self, letter=None):
@@ -317,7 +354,8 @@ class _Quiz:
             return
         options = [(f'{l}. {c}', l) for l,(c,_) in self.choices.items()]
         pick,out = RadioButtons(options=options, index=None, layout=Layout(width='max-content')),HTML()
-        pick.observe(lambda o: setattr(out, 'value', _html(self._verdict(o['new']))), 'value')
+        mark = lambda l: '✔' if l == self.right else '✘'
+        pick.observe(lambda o: setattr(out, 'value', f"{mark(o['new'])} {_html(self._verdict(o['new']))}"), 'value')
         return VBox([HTML(f'<b>{_html(self.question)}</b>'), pick, out])
 
 # %% ../nbs/93_exercise.ipynb #f312c2e5
@@ -373,17 +411,34 @@ def _no_directives(src):
     "`src` without nbdev's directives"
     return re.sub(r'^#\|(?! *eval\b).*\n?', '', src, flags=re.M)
 
-def _fold(cell, src):
-    "Fold the source of a check or quiz, which would give the answer away"
+def _fold(cell, src, title='Run this cell'):
+    "Fold the source of a cell under one line"
     meta = {**cell['metadata'], 'cellView':'form', 'jupyter':{'source_hidden':True}}
-    return {**_source(cell, '#@title Run this cell\n'+src), 'metadata':meta}
+    return {**_source(cell, f'#@title {title}\n{src}'), 'metadata':meta}
+
+def _check_title(src):
+    "The line that stays of a check or a quiz"
+    calls = [n for n in ast.walk(ast.parse(src)) if isinstance(n, ast.Call) and n.args]
+    first = {k: [c.args[0] for c in calls if getattr(c.func, 'id', '') == k] for k in ('grade','quiz')}
+    graded = [a.id for a in first['grade'] if isinstance(a, ast.Name)]
+    asked = [a.value for a in first['quiz'] if isinstance(a, ast.Constant)]
+    if graded: return f'Check your answer: {", ".join(dict.fromkeys(graded))}'
+    return f'Quiz: {textwrap.shorten(asked[0], 70, placeholder=" ...")}' if asked else 'Run this cell'
+
+def _fold_hidden(cell, src):
+    "Fold a cell marked `#| hide` under its first comment"
+    m = re.match(r'\s*# *(.+)\n', src)
+    return _fold(cell, src[m.end():], m[1]) if m else _fold(cell, src, 'Checks that guard the lesson: nothing to see')
 
 def _learner_cell(cell, where, late):
     "A code cell as the learner gets it, without outputs if it comes `late`: at or after the first exercise"
     if cell['cell_type'] != 'code': return cell
     src = _hollow(_no_directives(''.join(cell['source'])), where)
+    hidden = re.search(r'^#\|\s*hide\s*$', ''.join(cell['source']), re.M) and not _is_install(_source(cell, src))
     cell = {**cell, 'execution_count':None, 'outputs':[] if late else cell['outputs']}
-    return _fold(cell, src) if _check_rx.search(src) and not _has_exercise(cell) else _source(cell, src)
+    if _has_exercise(cell) or not src.strip(): return _source(cell, src)
+    if _check_rx.search(src): return _fold(cell, src, _check_title(src))
+    return _fold_hidden(cell, src) if hidden else _source(cell, src)
 
 # %% ../nbs/93_exercise.ipynb #d390e811
 _install = """# Installs the library where it is missing (Colab); does nothing elsewhere

@@ -103,7 +103,7 @@ def shape(path):
     for c, s in code:
         if is_exported(s): stretch += len(lines_of(s)); worst = max(worst, stretch)
         elif lines_of(s) and (re.search(r'\b(assert|test_\w+|check_\w+)\b', s) or shows(c)): stretch = 0
-    teaching = [s for _, s in seen if not is_exported(s)]
+    teaching = [s for _, s in seen if not is_exported(s) and not re.search(r'^(?:\w+ *= *)?(?:grade|quiz)\(', s, re.M)]      # checks are folded
     found = {'code cells': (len(seen), 80), 'minutes': (round(words/200 + len(seen)), 60), 'exported lines without a run': (worst, 40),
              'silent cells, percent': (round(100*sum(not shows(c) for c, _ in seen)/max(len(seen), 1)), 25),
              'longest teaching cell': (max((len(lines_of(s)) for s in teaching), default=0), 12),

@@ -328,7 +328,7 @@ def test_a_class_of_ones_own(tmp_path):
 def test_classes_of_the_library_are_found_by_name():
     code = "from recsys_course.core import find_class; print(find_class('BiasedMF', 'recsys_course.factorize').__name__)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'BiasedMF\n'
-    with pytest.raises(LookupError, match='Nothing'): find_class('Nothing', 'recsys_course.data')
+    with pytest.raises(LookupError, match='NobodyWroteThisModel'): find_class('NobodyWroteThisModel', 'recsys_course.data')
 
 # ---- Checks of settings
 

@@ -684,7 +684,7 @@ def test_scores_and_predictions_that_are_no_numbers(bad):
     for how in (dict(), dict(n_candidates=20)):
         with pytest.raises(ValueError, match='NoNumber gives item i004 the score'): ranking_metrics(model, test, n_boot=0, **how)
     if np.isnan(bad):
-        with pytest.raises(ValueError, match='NoNumber predicts nan .* for 10 of 481 rows'): rating_metrics(model, test)
+        with pytest.raises(FloatingPointError, match='NoNumber predicts nan: it must be a number'): rating_metrics(model, test)
     assert ranking_metrics(NoNumber(-np.inf).fit(train), test, n_boot=0).value.notna().all()       # -inf: never shown
 
 def test_compare_and_cross_validate_take_the_same():

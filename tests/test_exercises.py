@@ -174,19 +174,45 @@ bad = {
     'index':       (pd.Series([1,2]), pd.Series([1,2], index=['x','y']), 'index'), 'objects': (Box(1), Box(2), 'x: wrong value'), 'text': ('a', 'b', 'wrong value')}
 
 @pytest.mark.parametrize('got,want,why', bad.values(), ids=bad)
-def test_refuses(got, want, why): assert why in str(refused(lambda: got, lambda: want, [()]))
+def test_refuses(got, want, why): assert why in str(refused(lambda _: got, lambda _: want, [0]))
 
 def test_tensors():
     torch = pytest.importorskip('torch')
     w = torch.ones(2, requires_grad=True)
     assert grade(lambda: torch.ones(2), lambda: w*1, [()])
     assert grade(lambda: torch.ones(2), lambda: np.ones(2), [()])
-    assert 'expected a torch tensor' in str(refused(lambda: [1,1], lambda: w*1, [()]))
+    assert 'expected a torch tensor' in str(refused(lambda _: [1,1], lambda _: w*1, [0]))
     assert 'wrong' in str(refused(lambda x: x+1, lambda x: x, [torch.zeros(2)]))
 
 def test_never_imports_torch():
     code = "import sys; from recsys_course.exercise import grade; grade(abs, abs, [1, -1]); assert not {'torch','IPython','matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH':str(root)})
+
+@pytest.mark.parametrize('got,want', [('B', 'b'), (' Heat ', 'Heat'), (.19, .1935), (12.3, 12.345), (-.67, -2/3)])
+def test_predictions_may_be_rounded(got, want):
+    assert grade(lambda: got, lambda: want, [()])
+    assert refused(lambda _: got, lambda _: want, [0])               # not what is computed from inputs
+
+@pytest.mark.parametrize('got,want', [(.2, .1935), (0., .0004), (.25, .26), (3, 4), (3, 3.4), ('a', 'b'), ('a', 1.), (float('nan'), .5), ({1}, {1,2,3}), ([1,2], [1,2,3])])
+def test_a_wrong_prediction_hears_nothing_about_the_right_one(got, want):
+    text = str(refused(lambda: got, lambda: want, [()]))
+    assert 'length' not in text and 'missing' not in text and repr(want) not in text
+
+def test_chance_is_no_hint():
+    hints = {lambda x: -x: 'sign'}
+    assert refused(lambda x: -x if x < 2 else 99, lambda x: x, [1,2,3,4], hints).hint == ''
+    assert 'perhaps: sign' in str(refused(lambda x: -x if x < 4 else 99, lambda x: x, [1,2,3,4], hints))
+
+def test_judges_name_the_rule():
+    says = lambda got, x: got == x or f'{got} is not {x}'
+    assert 'problem:  9 is not 1' in str(refused(lambda x: 9, lambda x: x, [1], judge=says))
+    assert grade(lambda x: x, lambda x: x, [1], judge=says)
+
+def test_a_notebook_goes_on_after_a_wrong_answer(monkeypatch, capsys):
+    monkeypatch.setattr(ex, '_in_notebook', lambda: True)
+    assert not grade(lambda x: {}[x], lambda x: x, [1])
+    said = capsys.readouterr().out
+    assert 'is not right yet' in said and 'KeyError' in said
 
 def test_same_cases_every_time():
     seen = [[], []]
@@ -256,7 +282,7 @@ def test_quiz():
     assert q('a') and not q('b')
     assert 'Count again' in repr(q('b')) and 'Count' not in repr(q)
     page = q._repr_html_()
-    assert '<code>1 &lt; 2</code>' in page and page.count('<details>') == page.count('</details>') == 2
+    assert '<code>1 &lt; 2</code>' in page and page.count('<details ') == page.count('</details>') == 2
 
 def test_quiz_with_buttons():
     pytest.importorskip('ipywidgets')
@@ -301,7 +327,7 @@ def test_blank_copy_is_a_valid_notebook(tmp_path):
     text = copy.read_bytes()
     assert text.endswith(b'}\n') and b'\r' not in text and 'é'.encode() in text and b'return x' not in text
     assert [len(c['outputs']) for c in cells_of(copy)[1:]] == [0,1,0,0]         # what comes before the first exercise stays
-    assert [c['source'] for c in cells_of(copy)][2:] == ['import os', 'def f(x):\n    "Doc"\n    raise NotImplementedError\n', '#@title Run this cell\ngrade(f, abs, [1])']
+    assert [c['source'] for c in cells_of(copy)][2:] == ['#@title Checks that guard the lesson: nothing to see\nimport os', 'def f(x):\n    "Doc"\n    raise NotImplementedError\n', '#@title Check your answer: f\ngrade(f, abs, [1])']
 
 def test_install_cell_is_not_doubled(tmp_path):
     install = "#| hide\nfrom importlib.util import find_spec\nif find_spec('recsys_course') is None:\n    %pip install -q recsys_course"

@@ -116,7 +116,7 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_the_modules_and_its_own_papers(wheel):
     names = wheel.namelist()
     papers = {n for n in names if '.dist-info/' in n}
-    assert set(names) - papers == {f'recsys_course/{p.name}' for p in (root/'recsys_course').glob('*.py')}
+    assert set(names) - papers == {'recsys_course/py.typed', *(f'recsys_course/{p.name}' for p in (root/'recsys_course').glob('*.py'))}
     assert {n.split('.dist-info/')[1] for n in papers} <= {'METADATA', 'WHEEL', 'RECORD', 'entry_points.txt', 'top_level.txt', 'licenses/LICENSE'}
     assert sum(i.file_size for i in wheel.infolist()) < 2e6
     text = ''.join(wheel.read(n).decode() for n in names if n.endswith('.py'))
