@@ -41,7 +41,7 @@ def test_a_new_lesson_touches_its_notebook_alone(exported):
     assert res.returncode == 0, res.stdout + res.stderr
     def text(path): return (exported/path).read_text(encoding='utf-8')
     assert "'Loudest': 'throwaway'" in text('recsys_course/_course.py') and '45_throwaway' in text('recsys_course/_course.py')
-    assert 'What the neighbours say' in text('README.md') and '`Loudest`' in text('README.md')
+    assert 'What the neighbours say' in text('README.md') and 'know what everybody says' in text('README.md')
     assert '45_throwaway.ipynb' in text('nbs/44_pipeline.ipynb') and (exported/'exercises/45_throwaway.ipynb').is_file()
     listed = run(sys.executable, '-c', 'from recsys_course.cli import main; main()', 'lessons', cwd=exported)
     assert '45_throwaway' in listed.stdout, listed.stderr
