@@ -6,6 +6,7 @@ import numpy as np, pandas as pd
 from measure import clocked, peak_growth
 
 from recsys_course.datasets import load_movielens
+from recsys_course.bayes import BayesianMF
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.recommender import Bias, ItemKNN
 from recsys_course.simulate import World
@@ -68,6 +69,7 @@ def cornac(name, **kw):
 MODELS = {   # name: (library, adapter, fits on each split; 0: one fit, on the first split only)
     'BiasedMF': ('recsys_course', ours(BiasedMF), 5),
     'BiasedMF, 2 threads': ('recsys_course', ours(lambda: BiasedMF(n_threads=2)), 5),
+    'BayesianMF': ('recsys_course', ours(BayesianMF), 5),
     'BiasedMF + ItemKNN, blended': ('recsys_course', ours(Blend), 5),
     'ALS': ('recsys_course', ours(ALS), 5),
     'FullBatchMF': ('recsys_course', ours(FullBatchMF), 5),

@@ -10,7 +10,7 @@ from safetensors.numpy import load as read_arrays, save as write_arrays
 from recsys_course import core
 from recsys_course.core import Damaged, FeatureEncoder, Saveable, model_json
 
-MODULES = 'data recommender factorize models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
+MODULES = 'data recommender factorize bayes models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
 ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
 
 def library():
@@ -31,6 +31,7 @@ def small(text=True):
 def every_object():
     "{name: fitted object} with one of each class"
     library()
+    from recsys_course.bayes import BayesianMF
     from recsys_course.bootstrap import ColdStart, Demography, UserPrior
     from recsys_course.candidates import NewArrivals, SharedOrder, SimilarToRecent
     from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
@@ -55,7 +56,7 @@ def every_object():
         return learn
     X = rng.normal(size=(300, 9)).astype(np.float32)
     found = [Popular().fit(train), Bias().fit(train), ItemKNN(k=5).fit(train), als, BiasedMF(n_factors=4, n_epochs=2).fit(train), FullBatchMF(n_factors=4, n_epochs=2).fit(train),
-             BPR(n_factors=4, n_epochs=2).fit(train), ImplicitALS(n_factors=4, n_epochs=2).fit(train), EASE().fit(train), TwoTower(n_factors=4, n_epochs=1).fit(train),
+             BayesianMF(n_factors=2, n_samples=4, burn=2).fit(train), BPR(n_factors=4, n_epochs=2).fit(train), ImplicitALS(n_factors=4, n_epochs=2).fit(train), EASE().fit(train), TwoTower(n_factors=4, n_epochs=1).fit(train),
              LearnerRecommender(learner, train), SimilarToRecent().fit(train), NewArrivals().fit(train), SharedOrder(rng.random(m)), Nearest(als, effort=20).prepare(train) if hasattr(Nearest, 'prepare') else Nearest(als),
              ColdStart(als, train), UserPrior(als, train), Demography().fit(als, train), FeatureEncoder(train.item_info, ['year', 'genres']), SigmoidLink(1., 5.),
              PairFeatures(train), Ranker(n_trees=3, min_leaf=2).fit(X, (X[:, 0] > .5).astype(int), groups=np.full(30, 10)), ANNIndex(rng.normal(size=(400, 8)).astype(np.float32), 'dot'),
