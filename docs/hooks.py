@@ -3,6 +3,7 @@
 mkdocs calls the functions `on_...` (https://www.mkdocs.org/user-guide/plugins/#events). Nothing is executed and nothing is fetched."""
 import base64,configparser,html,inspect,re,subprocess,sys
 from dataclasses import dataclass,field
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,6 +46,7 @@ def fold(title, body, kind): return f'??? {kind} "{title}"\n\n' + re.sub('^(?=.)
 
 def link(target):
     "Where a link of a notebook leads on the site"
+    if target.startswith('#'): return target.lower()
     target = re.sub(r'^(?:\.\./exercises/)?(\w+)\.ipynb(#.*)?$', lambda m: f'{m[1]}.md{(m[2] or "").lower()}', target)
     if not target.startswith('../'): return target
     return f"{github}/{'tree' if (root/target[3:]).is_dir() else 'blob'}/{branch}/{target[3:]}"
@@ -119,13 +121,15 @@ def read(path):
 def plain(obj):
     "The function behind a property or a class method"
     if isinstance(obj, property): obj = obj.fget
+    if isinstance(obj, cached_property): obj = obj.func
     return inspect.unwrap(getattr(obj, '__func__', obj))
 
 def source(obj):
     "Link to the lines of an object on GitHub, '' if it is not the library's"
     path = Path(inspect.getsourcefile(obj)).resolve()
     if not path.is_relative_to(root): return ''
-    lines,start = inspect.getsourcelines(obj)
+    try: lines,start = inspect.getsourcelines(obj)
+    except OSError: return ''                     # a named tuple has no class statement
     return f'[source]({github}/blob/{branch}/{path.relative_to(root).as_posix()}#L{start}-L{start+len(lines)-1}){{ .source }}'
 
 def escape(text):
@@ -151,11 +155,12 @@ def entry(obj, name, level):
     "A function, class or method: name, source, call, meaning, parameters"
     fn = plain(obj)
     parts = [f"{'#'*level} `{name}` {{ #{name} }}", source(fn)]
-    if not isinstance(obj, property): parts.append(fence(signature(fn, name)))
+    is_plain = inspect.isclass(obj) and issubclass(obj, (BaseException, tuple))      # has no arguments of its own to explain
+    if not isinstance(obj, (property, cached_property)) and not is_plain: parts.append(fence(signature(fn, name)))
     bases = [b for b in getattr(obj, '__bases__', ()) if b.__module__.startswith(lib) and not b.__name__.startswith('_')]
     if bases: parts.append('A ' + ' and a '.join(f"[`{b.__name__}`]({b.__module__.split('.')[-1]}.md#{b.__name__})" for b in bases) + '.')
-    parts += [escape(inspect.getdoc(fn).split('\n\n')[0]), table(fn)]
-    own = (k for k,v in vars(obj).items() if k[0] != '_' and (inspect.isroutine(getattr(obj, k)) or isinstance(v, property))) if inspect.isclass(obj) else ()
+    parts += [escape(inspect.getdoc(fn).split('\n\n')[0]), '' if is_plain else table(fn)]
+    own = (k for k,v in vars(obj).items() if k[0] != '_' and (inspect.isroutine(getattr(obj, k)) or isinstance(v, property))) if inspect.isclass(obj) and not is_plain else ()
     return '\n\n'.join([*filter(None, parts), *(entry(getattr(obj, k), f'{name}.{k}', level+1) for k in own)])
 
 def public(module):
