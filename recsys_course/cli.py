@@ -522,6 +522,7 @@ SPACES = dict(
     FullBatchMF=dict(n_factors=[5, 10, 20, 40], reg=(.02, 1.)),
     BiasedMF=dict(n_factors=_SIZES, reg=(.005, .5)),
     ALS=dict(n_factors=[8, 16, 32, 64], reg=(.005, .5)),
+    BayesianMF=dict(n_factors=[4, 8, 16], n_samples=[12, 24, 48]),
     BPR=dict(n_factors=_SIZES, reg=(.001, .1), lr=(.02, .3)),
     ImplicitALS=dict(n_factors=_SIZES, alpha=(.5, 100.), reg=(.0005, .5)),
     EASE=dict(reg=(5., 5000.)),
