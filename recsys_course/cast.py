@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILMS', 'PEOPLE', 'INK', 'COLOURS', 'opinions', 'table', 'films', 'people', 'interactions', 'show', 'plain_title',
            'find_film', 'reader_file', 'keep_films', 'forget_films', 'keep_list', 'chosen_films', 'my_films', 'me',
-           'pick_films', 'shelf', 'somebody', 'Cards', 'cards', 'for_me', 'beside', 'use_style']
+           'pick_films', 'shelf', 'somebody', 'Cards', 'cards', 'for_me', 'beside', 'use_style', 'slider']
 
 # %% ../nbs/96_cast.ipynb #4b8f9074
 import difflib,html,json,os,re
@@ -323,3 +323,35 @@ def use_style():
         'axes.titlelocation':'left', 'axes.titleweight':'bold', 'axes.titlesize':12, 'font.size':11,
         'figure.figsize':(7,3.2), 'figure.dpi':110, 'figure.constrained_layout.use':True,
         'legend.frameon':False, 'lines.linewidth':2, 'image.cmap':'Blues', 'grid.color':INK, 'grid.alpha':.25})
+
+# %% ../nbs/96_cast.ipynb #725a7eb4
+def slider(
+    draw,               # Called as draw(ax, value): draws on Matplotlib axes what the value does
+    values,             # At least three values, in their order
+    label:str='value',  # Name of the number
+    size=(7,2.6),       # Width and height of the three pictures, in inches
+):                      # A widget, or None where ipywidgets is not installed
+    "Pictures of the first, a middle and the last value, and a slider for all of them"
+    values = list(values)
+    if len(values) < 3: raise ValueError(f'{len(values)} values are too few for a slider: give three or more')
+    fig,axs = plt.subplots(1, 3, figsize=size, sharex=True, sharey=True)
+    for ax,v in zip(axs, (values[0], values[len(values)//2], values[-1])):
+        draw(ax, v)
+        ax.set_title(f'{label} {v:g}')
+    for ax in axs[1:]: ax.set_ylabel('')
+    try:
+        from IPython.display import display
+        from ipywidgets import Output,SelectionSlider,VBox
+    except ImportError: return None         # Jupyter shows the figure by itself
+    display(fig)
+    plt.close(fig)
+    picture,knob = Output(),SelectionSlider(options=values, value=values[len(values)//2], description=label)
+    def _draw(change=None):
+        one,ax = plt.subplots(figsize=(4.5,2.8))
+        draw(ax, knob.value)
+        ax.set_title(f'{label} {knob.value:g}')
+        picture.outputs = ()
+        picture.append_display_data(one)
+        plt.close(one)
+    knob.observe(_draw, 'value')
+    return VBox([knob, picture])

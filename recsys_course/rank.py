@@ -7,6 +7,7 @@ __all__ = ['stack_columns', 'mean_met', 'PairFeatures', 'spread_within', 'deal_l
            'check_tree', 'check_trees']
 
 # %% ../nbs/42_rank.ipynb #b6844895
+# What the module needs from elsewhere
 import re
 
 import numpy as np, pandas as pd, scipy.sparse as sp
@@ -18,6 +19,7 @@ from .core import (FeatureEncoder, Saveable, by_code, check_not_negative, check_
 from .data import Interactions
 
 # %% ../nbs/42_rank.ipynb #d9ec4c08
+# Columns side by side, and what is usual for each person
 def stack_columns(
     columns:dict,   # {name: numbers by code}, each of shape (n,)
     n:int,          # Number of codes
@@ -36,6 +38,7 @@ def mean_met(
     return np.where(n > 0, (had@np.where(known, values, 0))/np.maximum(n, 1), np.nan)
 
 # %% ../nbs/42_rank.ipynb #b330042e
+# The class PairFeatures: its tables, and a lookup
 class PairFeatures(Saveable):
     """What is known of users, of items, and of how they go together, as features of (user, item) pairs.
 
@@ -74,6 +77,7 @@ class PairFeatures(Saveable):
         return np.column_stack([self.items[i], self.users[u], match, self.levels[i] - self.usual[u]])
 
 # %% ../nbs/42_rank.ipynb #2cbaaa10
+# The spread within lists, and how long lists are dealt
 def spread_within(
     scores:np.ndarray,   # Shape (n,), list after list
     sizes:np.ndarray,    # Rows in each list, all at least 1, adding up to n
@@ -98,6 +102,7 @@ def deal_lists(
     return np.concatenate(order), np.array([len(o) for o in order])
 
 # %% ../nbs/42_rank.ipynb #dc4a226e
+# What is refused: features, labels, weights and lists that do not fit together
 def clean_features(
     X,               # Features, shape (n, d)
 )->np.ndarray:       # float32, in rows, NaN where they are infinite or missing
@@ -125,6 +130,7 @@ def checked_rows(
     return X, y, weight, groups
 
 # %% ../nbs/42_rank.ipynb #e361126a
+# The class Ranker: its settings
 class Ranker(Saveable):
     """Orders candidates by the mean of two opinions, each over its spread within a list: trees that LightGBM grows for
     the order of lists (LambdaRank), and a logistic regression.
@@ -150,6 +156,7 @@ class Ranker(Saveable):
         self.reg,self.linear,self.seed = reg,linear,seed
 
 # %% ../nbs/42_rank.ipynb #ab4f0269
+# The line: fit it, and add up
 @patch
 def fit_line(self:Ranker,
     X:np.ndarray,         # From `clean_features`, shape (n, d)
@@ -175,6 +182,7 @@ def line_scores(self:Ranker,
     return (np.nan_to_num(X - self.mean)*self.coef).sum(1) + self.intercept
 
 # %% ../nbs/42_rank.ipynb #fc35c609
+# The trees: grow them, keep them as text, add up their leaves
 @patch
 def grow_trees(self:Ranker,
     X:np.ndarray,         # From `clean_features`, shape (n, d)
@@ -239,6 +247,7 @@ def predict(self:Ranker,
     return ((self.tree_scores(X)/trees + self.line_scores(X)/line)/2).astype(np.float32)
 
 # %% ../nbs/42_rank.ipynb #c13385a6
+# One tree: is it whole?
 def check_tree(
     text:str,          # Its number, then lines name=values, as LightGBM writes a tree
     n_features:int,    # How many features there are
@@ -267,6 +276,7 @@ def check_tree(
     if sorted([*left, *right]) != [*range(-n, 0), *range(1, n-1)]: raise ValueError('a tree does not hold together')
 
 # %% ../nbs/42_rank.ipynb #b12bb7a6
+# All trees and their head
 def check_trees(
     text:str,          # Head and trees
     n_features:int,    # How many features there are
@@ -283,6 +293,7 @@ def check_trees(
     for tree in trees: check_tree(tree, n_features)
 
 # %% ../nbs/42_rank.ipynb #04dd0b7b
+# A loaded ranker, and loaded features
 @patch
 def check_state(self:Ranker):
     "Raise ValueError unless the line, the trees and their spreads fit together and give a finite score"

@@ -135,17 +135,17 @@ class World:
     Attributes, float32, row = code (row 0 is zero): `user_factors`, `item_factors`, shape (n+1, n_factors);
     `user_bias`, `item_bias`, shape (n+1,), in stars; `popularity`, `activity`, shape (n+1,).
     Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`, `item_info` (by raw id)."""
-    mean = 2.94                             # liking of an average item by an average person, in stars
-    cuts = np.array([1.7, 2.4, 3.35, 4.4])  # likings at which one star becomes two, two become three, ...
+    mean = 2.56                             # liking of an average item by an average person, in stars
+    cuts = np.array([1.74, 2.42, 3.34, 4.44])  # likings at which one star becomes two, two become three, ...
     start,length = 874_713_600,213*86_400   # of the log, in seconds: from 20 September 1997, seven months
     def __init__(self,
         seed:int=42,         # Makes the world: the same seed, the same world
         n_users:int=943,     # Number of people
         n_items:int=1682,    # Number of items
         n_factors:int=8,     # Number of hidden tastes
-        taste:float=.48,     # Spread of taste (user factors times item factors), in stars
-        noise:float=.81,     # Spread of a person's mood from one day to the next, in stars
-        affinity:float=1.,   # How strongly taste decides who sees what; 0: not at all
+        taste:float=.66,     # Spread of taste (user factors times item factors), in stars
+        noise:float=.79,     # Spread of a person's mood from one day to the next, in stars
+        affinity:float=2.1,  # How strongly taste decides who sees what; 0: not at all
     ):
         _check_counts(dict(n_users=n_users, n_items=n_items, n_factors=n_factors))
         _check_spreads(dict(taste=taste, noise=noise))
@@ -178,9 +178,9 @@ def _draw_habits(self:World, rng):
     "Biases, fame and activity"
     n_users = len(self.user_info)
     fame,own = rng.normal(size=(2, len(self.item_info)))
-    self.popularity = _with_unknown(np.exp(1.5*fame))
-    self.item_bias = _with_unknown(.58*(.6*fame + .8*own))
-    self.user_bias = _with_unknown(rng.normal(0, .44, n_users))
+    self.popularity = _with_unknown(np.exp(1.7*fame))
+    self.item_bias = _with_unknown(.55*(.7*fame + .714*own))
+    self.user_bias = _with_unknown(rng.normal(0, .37, n_users))
     self.activity = _with_unknown(rng.gamma(.65, 1, n_users))
 
 # %% ../nbs/02_simulate.ipynb #f36ef7c2

@@ -129,3 +129,17 @@ def test_the_form_keeps_what_is_added():
     assert '★★ Star Trek' in mine.value
     row.children[2].click()
     assert not cast.reader_file().exists()
+
+def test_a_slider_draws_the_value_it_stands_at():
+    pytest.importorskip('ipywidgets')
+    drawn = []
+    def draw(ax, v):
+        drawn.append(v)
+        ax.plot([0, 1], [0, v])
+    knob, picture = cast.slider(draw, [0, 2, 5, 10], 'damping').children
+    assert drawn == [0, 5, 10] and knob.value == 5
+    knob.value = 2
+    assert drawn[-1] == 2 and len(picture.outputs) == 1
+    knob.value = 10
+    assert drawn[-1] == 10 and len(picture.outputs) == 1        # the old picture is gone
+    with pytest.raises(ValueError, match='too few'): cast.slider(draw, [1, 2])

@@ -46,11 +46,46 @@ def test_projector_round_trip(model, inter, tmp_path, monkeypatch):
     check_projector(to_projector(tmp_path/'new'/'folder', model, inter), model, inter)       # again, over the old files
     assert b'\r' not in paths[0].read_bytes() + paths[1].read_bytes()
 
-def test_projector_through_tensorboard(model, inter, tmp_path):
-    pytest.importorskip('tensorboard')
+def read_config(folder):
+    "Paths of vectors and metadata that TensorBoard is told of, which must lie in the folder"
+    text = (folder/'projector_config.pbtxt').read_text(encoding='utf-8')
+    return [folder/re.search(rf'{name}_path: "([^"]+)"', text)[1] for name in ('tensor','metadata')]
+
+@pytest.mark.parametrize('installed', [True, False])
+def test_projector_has_settings_for_tensorboard(model, inter, tmp_path, monkeypatch, installed):
+    "The same files, with the settings, whether or not TensorBoard is there when they are written"
+    if not installed: monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
     for _ in range(2): paths = to_projector(tmp_path, model, inter)
-    assert paths[0].name == 'tensors.tsv' and (tmp_path/'projector_config.pbtxt').is_file()
-    check_projector(paths, model, inter)
+    assert read_config(tmp_path) == list(paths)
+    check_projector(read_config(tmp_path), model, inter)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['metadata.tsv', 'projector_config.pbtxt', 'vectors.tsv']
+
+def test_tensorboard_reads_the_settings(model, inter, tmp_path):
+    projector = pytest.importorskip('tensorboard.plugins.projector')
+    from google.protobuf import text_format
+    to_projector(tmp_path, model, inter)
+    config = text_format.Parse((tmp_path/'projector_config.pbtxt').read_text(), projector.ProjectorConfig())
+    assert [(e.tensor_path, e.metadata_path) for e in config.embeddings] == [('vectors.tsv', 'metadata.tsv')]
+
+def test_neighbours_with_few_ratings_count_less(model, inter):
+    "By hand: the cosine times n/(n + damping), all items, best first"
+    n = inter.df['item'].value_counts()
+    for damping in (0, 20, 1e6):
+        near = near_items(model, [4, 2], inter, k=5, damping=damping)
+        want = model.similar_items([4, 2], k=7)
+        want['score'] *= n[want.similar].to_numpy()/(n[want.similar].to_numpy() + damping)
+        for i in (4, 2):
+            mine, theirs = near[near['item'] == i], want[want['item'] == i].nlargest(5, 'score')
+            assert mine.similar.tolist() == theirs.similar.tolist() and np.allclose(mine.score, theirs.score)
+            assert mine['rank'].tolist() == [1, 2, 3, 4, 5] and mine.ratings.tolist() == n[mine.similar].tolist()
+        assert near['item'].tolist() == [4]*5 + [2]*5
+    assert len(near_items(model, 4, k=100)) == 7
+    with pytest.raises(ValueError, match='damping=-1'): near_items(model, 4, damping=-1)
+    with pytest.raises(KeyError): near_items(model, 99)
+
+def test_the_report_shows_how_many_rated_a_neighbour(model, inter, tmp_path):
+    page = interpret_report(model, tmp_path, inter).read_text(encoding='utf-8')
+    assert '<th>ratings</th>' in page.split('Who is near whom')[1]
 
 def test_projector_without_data(model, inter, tmp_path):
     "The titles that the model met in fit, or ids"
