@@ -110,10 +110,10 @@ def _check_blocks(model, inter):
     alone = pd.concat([model.recommend(u, k=5) for u in users[:10]], ignore_index=True)
     of_these = whole[whole.user.isin(users[:10])].reset_index(drop=True)
     must_agree(of_these, alone, 'recommend must give one user the same rows alone as in a batch')
-    def counted(codes):
+    def _counted(codes):
         sizes.append(len(codes))
         return scores(codes)
-    model.scores,model.block_bytes = counted,4*len(inter.items)*7
+    model.scores,model.block_bytes = _counted,4*len(inter.items)*7
     try: blocked = model.recommend(users, k=5)
     finally: del model.scores, model.block_bytes
     must(max(sizes) <= 7, f'recommend must score a block of users at a time (7 fit here), it scored {max(sizes)}')

@@ -311,10 +311,10 @@ def watched(
     from tqdm import tqdm
     style = '{desc:<32}{bar:30}{n_fmt}/{total_fmt}'
     with tqdm(total=total, file=sys.stderr, disable=None, leave=False, bar_format=style) as bar:
-        def tick(what):
+        def _tick(what):
             bar.n += 1
             bar.set_description_str(what)
-        yield tick
+        yield _tick
 
 def with_titles(
     df,             # Lists, as `recommend` or `similar_items` gives them
@@ -998,9 +998,9 @@ def pick_metrics(
 def _judgement(table, metrics, k):
     "Rows for people: a metric with half its interval, and the seconds to fit"
     import pandas as pd
-    def label(m): return m if m in RATED else f'{m}@{k}'
-    def text(v, low, high): return '-' if math.isnan(v) else f'{v:.3f} ±{(high - low)/2:.3f}'
-    res = {label(m): [text(*o) for o in table[m][['value','low','high']].to_numpy(float)] for m in metrics}
+    def _label(m): return m if m in RATED else f'{m}@{k}'
+    def _text(v, low, high): return '-' if math.isnan(v) else f'{v:.3f} ±{(high - low)/2:.3f}'
+    res = {_label(m): [_text(*o) for o in table[m][['value','low','high']].to_numpy(float)] for m in metrics}
     seconds = [cell_text(None if math.isnan(s) else f'{s:.1f}') for s in table['seconds','fit']]
     return pd.DataFrame({'model': table.index, **res, 'seconds': seconds})
 

@@ -806,10 +806,10 @@ def words_of(
     column:pd.Series,    # Text, words separated by `|`, or lists of words
 )->list:                 # A tuple of distinct words for each row, () where missing
     "The words of each row, without blanks around them"
-    def split(o):
+    def _split(o):
         parts = o.split('|') if isinstance(o, str) else o if _is_list(o) else [o]
         return tuple(dict.fromkeys(w for w in (str(p).strip() for p in parts if not _is_none(p)) if w))
-    return [split(o) if known else () for o,known in zip(column.astype(object), column.notna())]
+    return [_split(o) if known else () for o,known in zip(column.astype(object), column.notna())]
 
 def _is_list(value): return isinstance(value, (list, tuple, set, frozenset, np.ndarray))
 def _is_none(value): return value is None or value is pd.NA or isinstance(value, float) and value != value

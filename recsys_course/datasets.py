@@ -920,11 +920,11 @@ def _reachable(
 )->bool:
     "Can `host` be reached? Bounds the wait for names that never resolve"
     found = []
-    def attempt():
+    def _attempt():
         try:
             with socket.create_connection((host, 443), seconds): found.append(True)
         except OSError: pass
-    t = Thread(target=attempt, daemon=True)
+    t = Thread(target=_attempt, daemon=True)
     t.start()
     t.join(seconds)
     return bool(found)
@@ -933,12 +933,12 @@ def _fetch(url, md5, to, ratings):
     "Download `url` to the zip file `to`, moved into place only when whole and right"
     import pooch
     if not _reachable(url.split('/')[2]): raise OSError('cannot be reached')
-    def checked(url, out, p):
+    def _checked(url, out, p):
         pooch.HTTPDownloader(progressbar=True, timeout=30)(url, out, p)
         if not md5 and find_file(out, ratings) is None: raise ValueError(f'it holds no {ratings}')
     to.unlink(missing_ok=True)
     pooch.get_logger().setLevel('ERROR')
-    pooch.retrieve(url, md5 and f'md5:{md5}', to.name, to.parent, downloader=checked)
+    pooch.retrieve(url, md5 and f'md5:{md5}', to.name, to.parent, downloader=_checked)
 
 # %% ../nbs/91_datasets.ipynb #ae417785
 _no_token = ("Kaggle asks for a token: make one at https://www.kaggle.com/settings/api and save it as Kaggle's own "

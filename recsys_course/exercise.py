@@ -493,11 +493,11 @@ def _learner_nb(path, name):
 
 def _links_home(cell, path):
     "Text of a markdown cell in which links to notebooks that have no copy lead to the notebook itself"
-    def home(m):
+    def _home(m):
         other = path.parent/m[1]
         copied = not other.is_file() or any(map(_has_exercise, json.loads(other.read_text(encoding='utf-8'))['cells']))
         return m[0] if copied else f'](../{path.parent.name}/{m[1]}'
-    return re.sub(r'\]\((\d\d_\w+\.ipynb)', home, ''.join(cell['source']))
+    return re.sub(r'\]\((\d\d_\w+\.ipynb)', _home, ''.join(cell['source']))
 
 def _write(path, nb):
     "Write a notebook as nbdev does: the same bytes for the same cells, on every system"

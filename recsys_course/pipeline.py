@@ -110,7 +110,7 @@ class Stages:
         if 'all' in self.budget: own.append((self.budget['all']*self.n/1000 - (perf_counter() - self.start))/2)
         return min(own) if own else None
 
-# %% ../nbs/44_pipeline.ipynb #5d53bed8
+# %% ../nbs/44_pipeline.ipynb #02729af3
 @patch
 def run(self:Stages,
     name:str,      # Of the stage
@@ -177,7 +177,7 @@ def check_budget(
         if stages is not None: check_choice(['all', *stages], **{'stage in budget_ms': n})
     return budget
 
-# %% ../nbs/44_pipeline.ipynb #5ac88e13
+# %% ../nbs/44_pipeline.ipynb #13196bd0
 # The class Pipeline and its settings
 class Pipeline(Recommender):
     "Retrieval, filtering, scoring and ordering as one recommender that falls back when a stage fails"
@@ -261,7 +261,7 @@ def run(self:Pipeline,
     C = self.score(stages, self.filter(stages, C, rules))
     return self.reorder(stages, C, trace), rules, stages
 
-# %% ../nbs/44_pipeline.ipynb #dd5143fc
+# %% ../nbs/44_pipeline.ipynb #7718b331
 # SeenFilter: what each person who asks has met
 class SeenFilter:
     "Drops what each person who asks has met"
@@ -313,7 +313,7 @@ def _fit_once(g, train, done):
     g.prepare(train) if hasattr(g, 'prepare') else g.fit(train)
     done.add(id(g))
 
-# %% ../nbs/44_pipeline.ipynb #3e343915
+# %% ../nbs/44_pipeline.ipynb #1c409e70
 # Fit: generators on a part of train, the scorer on what they retrieve, the generators again on all
 @patch
 def fit(self:Pipeline, train): # Interactions to learn from
@@ -617,7 +617,7 @@ def candidates_of(self:Pipeline,
     "What retrieval proposes, without what was seen"
     return self.filter(stages, self.merge(query, self.retrieve_lists(stages, query, query.seen)), rules)
 
-# %% ../nbs/44_pipeline.ipynb #0479ef52
+# %% ../nbs/44_pipeline.ipynb #63129999
 # Examples for the scorer: what people took, and a share of what they passed over
 @patch
 def taken(self:Pipeline,
@@ -772,7 +772,7 @@ def dense(self:Pipeline,
     if notes is not None: notes.update({name: words for name,words in stages.notes.items() if name not in notes})
     return self.spread(C, rules)
 
-# %% ../nbs/44_pipeline.ipynb #870761f9
+# %% ../nbs/44_pipeline.ipynb #d64c1b43
 # Scores and best items of a block of people at a time
 @patch
 def scores(self:Pipeline, user_codes): # Codes, shape (n,)

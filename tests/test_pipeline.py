@@ -4,7 +4,7 @@ import threading, time, warnings
 import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions
-from recsys_course.implicit import EASE, ImplicitALS
+from recsys_course.implicit import EASE, ImplicitALS, to_implicit
 from recsys_course.candidates import NewArrivals, SimilarToRecent, arrival_times, merge_candidates
 from recsys_course.check import check_recommender
 from recsys_course.factorize import ALS
@@ -308,6 +308,25 @@ def test_better_than_its_retrieval_on_several_worlds():
         funnel, p.is_scored = f(), False
         lead.append(funnel - f())
     assert min(lead) > 0 and np.mean(lead) > .005
+
+def test_a_scorer_that_has_rehearsed_does_without_its_best_generator():
+    "With the best generator away, lists stay above those of Popular; without rehearsal they fall below the rehearsed ones"
+    from recsys_course.evaluate import compare
+    class Away:
+        def __getattr__(self, name): raise RuntimeError('being rebuilt')
+    inter = to_implicit(World(seed=1, n_users=500, n_items=600).sample(40_000))
+    tr, te = inter.split('user_random', test=.25, seed=1)
+    lists = {}
+    for name, share in dict(rehearsed=.3, careless=0).items():
+        p = Pipeline({'als': ImplicitALS(), 'popular': Popular(), 'recent': SimilarToRecent()}, n_candidates=100, n_each=80)
+        p.absent = share
+        p.fit(tr)
+        p.gens = {**p.gens, 'als': Away()}
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            lists[name] = p.recommend(te.df.user.unique(), k=10)
+    value = compare({**lists, 'popular': Popular()}, tr, te, k=10, metrics=('ndcg',), n_boot=0).value['ndcg']
+    assert value['rehearsed'] > value['popular'] and value['rehearsed'] > value['careless'] + .02
 
 # --- newcomers
 
