@@ -938,8 +938,8 @@ class Comparison(pd.DataFrame):
     )->pd.DataFrame:     # Text
         "Each figure with half of its interval, and the seconds to fit"
         half = (self._of('high') - self._of('low'))/2
-        def text(v, h): return '-' if np.isnan(v) else f'{v:.{digits}f}' + ('' if np.isnan(h) else f' ±{h:.{digits}f}')
-        columns = {m: [text(*o) for o in zip(v, half[m])] for m,v in self.value.items()}
+        def _text(v, h): return '-' if np.isnan(v) else f'{v:.{digits}f}' + ('' if np.isnan(h) else f' ±{h:.{digits}f}')
+        columns = {m: [_text(*o) for o in zip(v, half[m])] for m,v in self.value.items()}
         res = pd.DataFrame(columns, index=self.index).assign(seconds=self['seconds','fit'].map('{:.1f}'.format))
         return res.assign(error=self['error'].str[:60]) if 'error' in self else res
 

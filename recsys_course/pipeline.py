@@ -235,9 +235,9 @@ class Candidates:
         places:np.ndarray,   # Columns, shape (n, k)
     ):                       # `Candidates`, k in each row
         "Other candidates, or the same in another order"
-        def take(a): return np.take_along_axis(a, places if a.ndim == 2 else places[:,:,None], 1)
+        def _take(a): return np.take_along_axis(a, places if a.ndim == 2 else places[:,:,None], 1)
         parts = self.items, self.ranks, self.scores, self.merged, self.score, self.rules
-        return Candidates(self.query, *map(take, parts))
+        return Candidates(self.query, *map(_take, parts))
 
 # %% ../nbs/44_pipeline.ipynb #78b3df7a
 @patch

@@ -734,12 +734,12 @@ def recall(self:ANNIndex,
 def _finds(self:ANNIndex, Q, k):
     "A function of effort: the share of the k best filed for each query that a walk finds"
     best = top_k(Q, self.vectors[self.filed], k, self.metric, n_threads=self.n_threads)[1][:,-1:]
-    def share(effort):
+    def _share(effort):
         found = self._walk(Q, k, effort)
         rows = np.where(found < 0, -1, self.filed[found])
         hits = (exact_scores(Q, self.vectors, rows, _metrics.index(self.metric)) >= best).sum(1)
         return np.minimum(hits, k).mean()/k
-    return share
+    return _share
 
 @patch
 def tune(self:ANNIndex,
@@ -851,11 +851,11 @@ def _finds_more_lifted(self:ANNIndex, queries, n=2000, lengths=(50,200)):
     if 'ip' not in backends[self.backend].spaces: return True
     some = np.random.default_rng(self.seed).permutation(len(self))[:n]
     lengths = [k for k in lengths if 4*k < len(some)]
-    def least(lift):
+    def _least(lift):
         index = ANNIndex(self.vectors[some], 'dot', self.backend, None, self.n_links, self.build_effort, 100,
                          self.n_threads, self.seed, lift)
         return min((index.recall(queries, k) for k in lengths), default=1.)
-    return least(True) > least(False)
+    return _least(True) > _least(False)
 
 # %% ../nbs/21_retrieve.ipynb #9bc6b996
 # Builds: files the vectors, chooses lifting and effort
