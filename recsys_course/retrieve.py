@@ -25,7 +25,8 @@ from numba import njit
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
-from .core import (Damaged, Saveable, best_first, block_rows, blocks, check_choice, check_k, check_positive,
+from .core import (Damaged, Saveable, best_first, block_rows, blocks, check_choice, check_k,
+                                check_positive,
                                 check_whole,
                                 count_threads, first_found, in_rows, openmp_threads, run_threads, squared_lengths,
                                 top_rows, unit_rows)
