@@ -39,6 +39,8 @@ The whole process holds the data as well."""),
     'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), ''),
     'hashing': ('(f) Hashing', lambda: script('hashing'), ''),
     'pipeline': ('(g) The whole funnel', lambda: script('pipeline'), ''),
+    'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), ''),
+    'sequence': ('(k) What comes next', lambda: script('sequence'), ''),
     'bayes': ('(i) Factors drawn instead of chosen', lambda: script('bayes'), """
 RMSE of predictions clipped to the scale, one thread; seconds: the median fit. `BayesianMF` runs at its defaults, whose final choice was made on fifths held out of train;
 its first trials on priors and the number of factors also printed the errors on u1 to u5."""),

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FILMS', 'PEOPLE', 'INK', 'COLOURS', 'opinions', 'table', 'films', 'people', 'interactions', 'show', 'plain_title',
            'find_film', 'reader_file', 'keep_films', 'forget_films', 'keep_list', 'chosen_films', 'my_films', 'me',
-           'pick_films', 'shelf', 'somebody', 'Cards', 'cards', 'for_me', 'beside', 'use_style', 'slider']
+           'pick_films', 'shelf', 'somebody', 'Cards', 'cards', 'for_me', 'beside', 'use_style', 'along_edges',
+           'slider']
 
 # %% ../nbs/96_cast.ipynb #4b8f9074
 import difflib,html,json,os,re
@@ -323,6 +324,37 @@ def use_style():
         'axes.titlelocation':'left', 'axes.titleweight':'bold', 'axes.titlesize':12, 'font.size':11,
         'figure.figsize':(7,3.2), 'figure.dpi':110, 'figure.constrained_layout.use':True,
         'legend.frameon':False, 'lines.linewidth':2, 'image.cmap':'Blues', 'grid.color':INK, 'grid.alpha':.25})
+
+# %% ../nbs/96_cast.ipynb #2a2633bd
+def along_edges(
+    P,            # Factors of the people, shape (5, n_factors)
+    Q,            # Factors of the films, shape (5, n_factors)
+    title:str='', # Above the picture
+    inside=None,  # What stands in the table, shape (5, 5); None: `P @ Q.T`
+):
+    "Draw what factors make of the cast, with the factors along the edges"
+    P,Q = np.asarray(P, float),np.asarray(Q, float)
+    k = P.shape[1]
+    edge,middle = np.full((2, 5+k, 5+k), np.nan)
+    edge[:k,k:],edge[k:,:k],middle[k:,k:] = Q.T,P,P@Q.T if inside is None else inside
+    fig,ax = plt.subplots(figsize=(7,4))
+    for values,colours,mid in ((edge, 'PuOr', 0), (middle, 'RdBu', np.nanmean(middle))):
+        wide = 1.6*np.nanmax(abs(values - mid)) or 1
+        ax.imshow(values, colours, vmin=mid-wide, vmax=mid+wide, aspect='auto')
+    holes = np.pad(table().isna().to_numpy(), ((k,0), (k,0)))
+    for (a,b),v in np.ndenumerate(np.where(np.isnan(edge), middle, edge)):
+        if np.isnan(v): continue
+        ax.text(b, a, f'{v:.1f}'.replace('-0.0', '0.0'), ha='center', va='center', color='#111111')
+        if holes[a,b]: ax.add_patch(plt.Rectangle((b - .45,a - .42), .9, .84, fill=False, ec='#111111', lw=2))
+    ax.axhline(k - .5, c=INK)
+    ax.axvline(k - .5, c=INK)
+    ax.xaxis.tick_top()
+    ax.set_xticks(range(k, 5+k), [f.replace(' ', '\n', 1) for f in FILMS])
+    ax.set_yticks(range(k, 5+k), PEOPLE)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(title, pad=12)
+    plt.show()
 
 # %% ../nbs/96_cast.ipynb #725a7eb4
 def slider(

@@ -104,11 +104,16 @@ def _pipeline(retrieve:str='ImplicitALS,SimilarToRecent,Popular', n_candidates:i
     return Pipeline(generators, scorer='trees' if trees else None, order=[Diverse()] if diverse else (),
                     n_candidates=n_candidates, n_rounds=n_rounds, seed=seed)
 
+def _blend(models:str='ItemGraph,ImplicitALS', by:str='score', seed:int=42):
+    from recsys_course.graph import Blend
+    return Blend({find_model(n)[0]: make_model(n, seed=seed)[2] for n in models.split(',')}, by=by)
+
 def known_models()->dict:  # {name: module, or a function that makes one}
     "All models by name"
     from recsys_course._course import MODELS
     listed = {n: m for n,m in MODELS.items() if n != 'LearnerRecommender'}
-    return listed | dict(DotProductBias=_dot_product_bias, EmbeddingNN=_embedding_nn, Pipeline=_pipeline)
+    made = dict(DotProductBias=_dot_product_bias, EmbeddingNN=_embedding_nn, Blend=_blend, Pipeline=_pipeline)
+    return listed | made
 
 def find_model(
     name:str,    # In any case
@@ -526,11 +531,16 @@ SPACES = dict(
     BPR=dict(n_factors=_SIZES, reg=(.001, .1), lr=(.02, .3)),
     ImplicitALS=dict(n_factors=_SIZES, alpha=(.5, 100.), reg=(.0005, .5)),
     EASE=dict(reg=(5., 5000.)),
+    ItemGraph=dict(user_exponent=[.3, .5, .7], history_exponent=[.1, .3, .5, .7], candidate_exponent=[0., .2, .4, .6]),
+    LightGCN=dict(n_factors=[32, 64, 128], n_layers=[1, 2, 3], reg=(.001, .1)),
+    NextItem=dict(decay=(.2, 2.), backward=[0., .2, .4, .7], history_power=[.2, .4, .6]),
+    SASRec=dict(n_factors=[32, 64], n_layers=[1, 2], dropout=[.1, .3, .5], lr=(.0005, .005)),
     SimilarToRecent=dict(n_recent=(1, 20), k=(10, 200)),
     NewArrivals=dict(share=(.02, .5)),
     TwoTower=dict(n_factors=[16, 32, 64], lr=(.002, .05), wd=(.01, 3.)),
     DotProductBias=dict(n_factors=_SIZES, lr=(.001, .02), wd=(.05, 1.)),
     EmbeddingNN=dict(n_factors=_SIZES, dropout=(.02, .4)),
+    Blend=dict(by=['score','rank']),
     Pipeline=dict(n_candidates=[100, 200, 400], trees=[False, True]))
 
 def parse_range(

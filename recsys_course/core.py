@@ -286,7 +286,10 @@ def squared_lengths(
 def unit_rows(
     X:np.ndarray,    # Shape (n, d)
 )->np.ndarray:       # The same shape
-    "Rows divided by their lengths; rows of zeros stay zeros"
+    "Rows divided by their lengths; rows of zeros stay zeros, and lengths may be of any size"
+    X = np.asarray(X)*np.float32(1)
+    _,power = np.frexp(np.abs(X).max(axis=1, keepdims=True, initial=0))
+    X = np.ldexp(X, -power)                       # exact, so that no square is too large or too small
     lengths = np.linalg.norm(X, axis=1, keepdims=True)
     return X/np.where(lengths > 0, lengths, 1)
 

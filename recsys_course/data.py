@@ -316,6 +316,24 @@ def _last_of_pairs(self:Interactions):
     pair = pd.Series(u*len(self.items) + i)
     return order[~pair.iloc[order].duplicated(keep='last').to_numpy()]
 
+# %% ../nbs/01_data.ipynb #717595ea
+# Plumbing: what each person met, in order
+@patch
+def sequences(self:Interactions,
+    n:int=50,      # Latest events kept per user
+)->np.ndarray:     # Item codes, int32, shape (len(self.users), n); 0 where a user has fewer, always on the left
+    "What each user met, oldest first; the latest is in the last column, rows are user codes, and ties keep their order"
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f'n={n!r} must be a whole number of at least 1')
+    u,i,_ = self.codes()
+    order = np.lexsort((self._seconds(), u)) if 'timestamp' in self.df else np.argsort(u, kind='stable')
+    u,i = u[order],i[order]
+    from_end = np.searchsorted(u, u, side='right') - 1 - np.arange(len(u))
+    kept = from_end < n
+    padded = np.zeros((len(self.users), n), np.int32)
+    padded[u[kept],n - 1 - from_end[kept]] = i[kept]
+    return padded
+
 # %% ../nbs/01_data.ipynb #b17c1095
 # Plumbing: the cut at random and the cut in time
 def _split_random(inter, test, seed):

@@ -12,7 +12,8 @@ __all__ = ['logger', 'gains', 'rating_losses', 'list_metrics', 'accuracy_metrics
            'check_lists', 'check_places', 'list_codes', 'feature_rows', 'item_features', 'Judge', 'check_scores',
            'check_end', 'ranking_metrics', 'Trial', 'trial_row', 'Comparison', 'name_models', 'is_recipe', 'make_model',
            'comparison', 'compare', 'cut_folds', 'mean_trial', 'fold_table', 'cross_validate', 'check_folds',
-           'drawn_from', 'draw_settings', 'check_space', 'read_metric', 'Tuned', 'trial_table', 'tune']
+           'drawn_from', 'draw_settings', 'check_space', 'read_metric', 'Tuned', 'trial_table', 'tune',
+           'published_protocols', 'judge_by']
 
 # %% ../nbs/04_evaluate.ipynb #91151846
 # What the module needs from elsewhere
@@ -27,10 +28,10 @@ import inspect,logging,warnings
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
 
-from .core import (FeatureEncoder, block_rows, blocks, by_code, check_k, progress, top_rows,
-                                unit_rows)
+from .core import (FeatureEncoder, block_rows, blocks, by_code, check_choice, check_k, progress,
+                                top_rows, unit_rows)
 from .data import Interactions, Vocab
-from .recommender import Popular, Recommender
+from .recommender import Popular, Recommender, User
 
 logger = logging.getLogger('recsys_course.evaluate')
 
@@ -1277,3 +1278,60 @@ def tune(
     model = make(**best)
     model.fit(train)
     return Tuned(model, best, table, metric)
+
+# %% ../nbs/04_evaluate.ipynb #3b0d0d8c
+# Ways in which papers judge lists
+_protocols = dict(
+    random=dict(cut='a random fifth of the rows of each user', refit='nothing to refit', ranked='all items',
+                k=20, metrics=('recall','ndcg'), used_by='LightGCN (He and others 2020) and its followers'),
+    leave_last=dict(cut="each user's last row", refit='yes: the row before it is in train', ranked='all items',
+                    k=10, metrics=('hit_rate','ndcg'), used_by='eSASRec and others that fit once more before the test'),
+    leave_last_fixed=dict(cut="each user's last row", refit='no: the row before it is in the history alone',
+                          ranked='all items', k=10, metrics=('hit_rate','ndcg'),
+                          used_by='S3-Rec (Zhou and others 2020), TIGER'),
+    leave_last_sampled=dict(cut="each user's last row", refit='yes: the row before it is in train',
+                            ranked='the item and 100 drawn by chance', k=10, metrics=('hit_rate','ndcg'),
+                            used_by='NCF (He and others 2017), SASRec (Kang and McAuley 2018)'),
+    time=dict(cut='the latest fifth of all rows', refit='nothing to refit', ranked='all items',
+              k=10, metrics=('recall','ndcg'), used_by='services that test what they would have shown'))
+
+def published_protocols()->pd.DataFrame: # A row per protocol: cut, refit, ranked, ties, k, metrics, used_by
+    "The ways of judging lists that `judge_by` knows: what is cut off, and what is ranked"
+    table = pd.DataFrame(_protocols).T.rename_axis('protocol')
+    table.insert(3, 'ties', 'by item code')
+    return table
+
+# %% ../nbs/04_evaluate.ipynb #95dd0e9c
+# judge_by: any models, judged in a published way
+def _lists_of_fixed(model, fit_part, past, users, k):
+    "Lists of a model of `fit_part` for people whose history is that of `past`; raises NotImplementedError if it cannot"
+    model = (make_model(model) if is_recipe(model) else model).fit(fit_part)
+    order = past.df.sort_values('timestamp', kind='stable') if 'timestamp' in past.df else past.df
+    rows = dict(iter(order.drop(columns='user').groupby(order.user)))
+    return model.recommend([User(history=rows[u], id=u) for u in users if u in rows], k=k)
+
+def judge_by(
+    models,                     # As for `compare`
+    inter:Interactions,         # All rows; every row counts as a yes, whatever its rating
+    protocol:str='leave_last',  # A row of `published_protocols`
+    k:int=None,                 # Length of the lists; None: as published
+    baseline:str=None,          # Name of the model to take differences from; None: the first row
+    n_boot:int=1000,            # Draws for the intervals
+    seed:int=42,                # For the random cut, the draws and the candidates
+)->Comparison:                  # As `compare` gives it; `attrs['protocol']` says how it was judged
+    "Judge models in a published way, so that a figure can stand beside published ones"
+    check_choice(_protocols, protocol=protocol)
+    p = _protocols[protocol]
+    how = dict(random='user_random', time='time').get(protocol, 'leave_last')
+    train,test = inter.split(how, .2, seed)
+    k,models = check_k(k or p['k']),name_models(models)
+    if protocol == 'leave_last_fixed':
+        fit_part,_ = train.split('leave_last')
+        users = test.df.user.unique()
+        models = {n: m if is_table(m) else _lists_of_fixed(m, fit_part, train, users, k)
+                  for n,m in models.items() if n != 'popular'}          # `compare` adds this one
+    n_candidates = 100 if protocol == 'leave_last_sampled' else None
+    table = compare(models, train, test, k, p['metrics'], relevant=float(inter.df.rating.min()), baseline=baseline,
+                    n_candidates=n_candidates, n_boot=n_boot, seed=seed)
+    table.attrs['protocol'] = dict(published_protocols().loc[protocol], protocol=protocol, k=k)
+    return table

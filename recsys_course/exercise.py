@@ -453,10 +453,12 @@ def _is_install(cell):
     return bool(begins) and "find_spec('recsys_course')" in text
 
 def _install_cell(cells):
-    "The lesson's own install cell, or one made here"
+    "The lesson's own install cell, or one made here, folded"
     made = dict(cell_type='code', id='install', metadata={}, source=_install.splitlines(True), outputs=[],
                 execution_count=None)
-    return {**next(filter(_is_install, cells), made), 'outputs':[]}
+    cell = {**next(filter(_is_install, cells), made), 'outputs':[]}
+    src = re.sub(r'^#.*\n', '', ''.join(cell['source']))
+    return _fold(cell, src, 'Installs the library where it is missing (Colab); does nothing elsewhere')
 
 def _github(path):
     "owner/repo/blob/branch, from the nearest settings.ini"

@@ -746,8 +746,8 @@ def because(self:BiasedFactors,
     item,                 # Raw id of the item to explain
     n:int=3,              # How many reasons, at most; None: the whole history
     titles:bool=False,    # Add a column of titles?
-)->pd.DataFrame:          # Columns item, (title,) rating, share; `attrs` holds score, base (for anybody) and rest
-    """The rated items that move a score most; base, shares and rest add up to the score of the folded-in history.
+)->pd.DataFrame:          # Columns item, (title,) rating, adds; `attrs` holds score, base (for anybody) and rest
+    """The rated items that move a score most; base, what they add and rest give to the score of the folded-in history.
 
     For `ALS` this is the score that `recommend` gives. Raises KeyError for unknown ids."""
     i,r = self._met(user)
@@ -755,12 +755,12 @@ def because(self:BiasedFactors,
     if len(code) != 1: raise ValueError(f'one item at a time, not {len(code)}')
     X,A,c = self.regression(i)
     h = np.linalg.solve(A, np.append(self.item_factors[code[0]], 1.).astype(float))
-    share = X@h*self.left_over(i, r)
+    adds = X@h*self.left_over(i, r)
     base = float(self.mean + self.item_bias[code[0]] + h@c)
-    top = np.argsort(-np.abs(share), kind='stable')[:len(i) if n is None else check_k(n)]
-    res = pd.DataFrame(dict(item=self.items.decode(i[top]), rating=r[top], share=share[top]))
+    top = np.argsort(-np.abs(adds), kind='stable')[:len(i) if n is None else check_k(n)]
+    res = pd.DataFrame(dict(item=self.items.decode(i[top]), rating=r[top], adds=adds[top]))
     if titles: res = self.titled(res)
-    res.attrs = dict(score=base + float(share.sum()), base=base, rest=float(share.sum() - share[top].sum()))
+    res.attrs = dict(score=base + float(adds.sum()), base=base, rest=float(adds.sum() - adds[top].sum()))
     return res
 
 # %% ../nbs/11_factorize.ipynb #9726e5e7

@@ -918,13 +918,13 @@ def because(self:Recommender,
     item,               # Raw id of an item
     n:int=3,            # How many reasons, at most
     titles:bool=False,  # Add a column of titles?
-)->pd.DataFrame:        # Columns item, (title,) share: what each adds, the largest first; attrs: score, their sum
+)->pd.DataFrame:        # Columns item, (title,) adds: what each adds to the score, largest first; attrs: score, the sum
     "The items of a person's history that speak most for an item; raises KeyError for unknown ids"
     query = self.query(who)
     if len(query) != 1: raise ValueError(f'because explains one item to one person, got {len(query)} people')
     codes,adds = self.contributions(query, self.items.encode(item)[0])
     best = np.argsort(-adds, kind='stable')[:check_k(n)]
-    res = pd.DataFrame(dict(item=self.items.decode(codes[best]), share=adds[best].astype(np.float32)))
+    res = pd.DataFrame(dict(item=self.items.decode(codes[best]), adds=adds[best].astype(np.float32)))
     res.attrs['score'] = float(adds.sum())
     return self.titled(res) if titles else res
 

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
 from recsys_course import core
-from recsys_course.core import Damaged, FeatureEncoder, Saveable, by_code, find_class, model_json, settings_text
+from recsys_course.core import Damaged, FeatureEncoder, Saveable, by_code, find_class, model_json, settings_text, unit_rows
 from recsys_course.data import Interactions, Vocab
 from recsys_course.recommender import ItemKNN, Popular, Recommender
 
@@ -741,3 +741,12 @@ def test_a_forked_child_does_not_hang(): assert python(forks, OMP_NUM_THREADS='2
 def test_no_thread_watches_where_nobody_does():
     before = threading.active_count()
     assert list(core.progress(range(3))) == [0, 1, 2] and threading.active_count() == before
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_unit_rows_of_any_length(dtype):
+    "Squares of large and small numbers leave the range of floats; the directions do not"
+    rng, far = np.random.default_rng(0), np.finfo(dtype)
+    X = rng.normal(size=(50, 7)).astype(dtype)
+    want = X/np.linalg.norm(X.astype(np.longdouble), axis=1, keepdims=True)
+    for size in (far.max/100, far.tiny*100, 1): assert np.abs(unit_rows((X*dtype(size)).astype(dtype)) - want).max() < 1e-5
+    assert not unit_rows(np.zeros((2, 3), dtype)).any() and unit_rows(X).dtype == dtype

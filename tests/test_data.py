@@ -291,3 +291,25 @@ def test_user_random_draws_the_published_way(test):
     assert sorted(rest.df['item']) == sorted(want) and set(train.df.user) == set(df.user) and len(train) + len(rest) == len(df)
     again = Interactions.from_df(df).split('user_random', test, seed=7)[1]
     assert again.df.equals(rest.df) and not Interactions.from_df(df).split('user_random', test, seed=8)[1].df.equals(rest.df)
+
+# ---- sequences
+
+@pytest.mark.parametrize('times', ['numbers', 'dates', 'none'])
+def test_sequences_are_histories_from_the_right(times):
+    rng = np.random.default_rng(3)
+    df = pd.DataFrame(dict(user=rng.integers(0, 30, 400), item=rng.integers(0, 25, 400), rating=1., timestamp=rng.integers(0, 40, 400)))   # with ties and repeats
+    if times == 'dates': df['timestamp'] = pd.to_datetime(df.timestamp, unit='D')
+    if times == 'none': df = df.drop(columns='timestamp')
+    inter = Interactions.from_df(df, duplicates='keep')
+    before = inter.df.copy()
+    for n in (1, 5, 60):
+        got = inter.sequences(n)
+        assert got.shape == (len(inter.users), n) and got.dtype == np.int32 and not got[0].any()
+        for u in inter.users.ids:
+            want = inter.items.encode(inter.history(u)['item'])[-n:].tolist()
+            assert got[inter.users.encode(u)[0]].tolist() == [0]*(n - len(want)) + want
+    pd.testing.assert_frame_equal(inter.df, before)
+
+@pytest.mark.parametrize('n', [0, -1, 1.5, True, None, '3'])
+def test_sequences_have_a_length(n):
+    with pytest.raises(ValueError, match='whole number'): Interactions.from_df(pd.DataFrame(dict(user=[1], item=[2], rating=[1.]))).sequences(n)

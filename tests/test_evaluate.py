@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np, pandas as pd, pytest
 from hypothesis import given,settings,strategies as st
 from recsys_course.data import Interactions
-from recsys_course.evaluate import (compare,cross_validate,cut_folds,draw_settings,item_features,liked_threshold,ranking_metrics,rating_metrics,
+from recsys_course.evaluate import (compare,cross_validate,cut_folds,draw_settings,item_features,judge_by,published_protocols,liked_threshold,ranking_metrics,rating_metrics,
                                     tune)
 from recsys_course.recommender import Bias,ItemKNN,Popular,Recommender
 
@@ -859,3 +859,47 @@ def test_bounded_memory():
     finally: tracemalloc.stop()
     assert t.n_users[0] > 19_000 and t.value.notna().all()
     assert peak < 300e6, f'{peak/1e6:.0f} MB'
+
+# ---- published protocols
+
+@pytest.fixture(scope='module')
+def clicks():
+    rng = np.random.default_rng(5)
+    df = pd.DataFrame(dict(user=np.repeat(np.arange(60), 12), item=np.concatenate([40*(u % 5) + rng.permutation(40)[:12] for u in range(60)]), rating=1., timestamp=np.tile(np.arange(12), 60)))
+    return Interactions.from_df(df)
+
+def last_items(inter, back): return inter.df.sort_values('timestamp').groupby('user')['item'].nth(-back).to_numpy(), inter.df.user.unique()
+
+@pytest.mark.parametrize('way', ['leave_last', 'leave_last_fixed'])
+def test_leave_one_out_by_hand(way, clicks):
+    "Hit rate and nDCG with loops: which rows the model learned from, and which it heard of only as history"
+    past = clicks.df[clicks.df.groupby('user').timestamp.transform('max') > clicks.df.timestamp]
+    learned = past if way == 'leave_last' else past[past.groupby('user').timestamp.transform('max') > past.timestamp]
+    X = pd.crosstab(learned.user, learned['item']).reindex(columns=range(200), fill_value=0).to_numpy(float)
+    G = X.T @ X
+    n = np.diag(G).copy()
+    S = np.divide(G, np.sqrt(np.outer(n, n)), out=np.zeros_like(G), where=np.outer(n, n) > 0)*G/(G + 50)
+    np.fill_diagonal(S, 0)
+    hits, gain = [], []
+    for u, rows in past.groupby('user'):
+        met = rows['item'].to_numpy()
+        s = S[met].sum(0)
+        s[met] = -np.inf
+        answer = clicks.df[(clicks.df.user == u) & (clicks.df.timestamp == 11)]['item'].iloc[0]
+        place = np.flatnonzero(np.argsort(-s.round(9), kind='stable')[:10] == answer)
+        hits.append(len(place)); gain.append(1/np.log2(place[0] + 2) if len(place) else 0)
+    model = lambda: ItemKNN(centre=False, k=200)
+    got = judge_by({'knn': model}, clicks, way, n_boot=0).value.loc['knn']
+    assert got['hit_rate'] == pytest.approx(np.mean(hits), abs=.001) and got['ndcg'] == pytest.approx(np.mean(gain), abs=.004) and np.mean(hits) > .2
+
+def test_every_protocol_says_how_it_judged(clicks):
+    table = published_protocols()
+    for way in table.index:
+        got = judge_by(ItemKNN(centre=False), clicks, way, n_boot=0)
+        assert got.attrs['protocol']['protocol'] == way and got.attrs['protocol']['refit'] == table.refit[way]
+        assert list(got.value.columns) == list(table.metrics[way]) and 0 <= got.value.to_numpy().min() <= got.value.to_numpy().max() <= 1
+    with pytest.raises(ValueError, match='leave_last'): judge_by(ItemKNN, clicks, 'loo')
+
+def test_sampled_candidates_flatter(clicks):
+    full, few = (judge_by(ItemKNN(centre=False), clicks, w, n_boot=0).hit_rate.value['ItemKNN'] for w in ('leave_last', 'leave_last_sampled'))
+    assert few > full

@@ -430,15 +430,15 @@ def test_reasons_add_up(make, split):
         few, every = model.because(who, item), model.because(who, item, n=None)
         query = model.query([User(history=history)])
         score = float(model.query_scores(query)[0, train.items.encode(item)[0]])
-        for t in (few, every): assert t.attrs['base'] + t.share.sum() + t.attrs['rest'] == pytest.approx(t.attrs['score']) == pytest.approx(score, abs=1e-3)
+        for t in (few, every): assert t.attrs['base'] + t.adds.sum() + t.attrs['rest'] == pytest.approx(t.attrs['score']) == pytest.approx(score, abs=1e-3)
         assert len(few) == 3 and set(every['item']) == set(history['item']) and every.attrs['rest'] == pytest.approx(0, abs=1e-9)
         assert every.set_index('item').rating.to_dict() == history.set_index('item').rating.to_dict()
         if isinstance(model, ALS): assert float(model.scores(train.users.encode(who))[0, train.items.encode(item)[0]]) == pytest.approx(score, abs=1e-3)
         newcomer = model.because(User(history=dict(zip(history['item'], history.rating))), item, n=None)
-        assert np.allclose(np.sort(newcomer.share), np.sort(every.share), atol=1e-5)
+        assert np.allclose(np.sort(newcomer.adds), np.sort(every.adds), atol=1e-5)
         least = every['item'].iloc[0]                                                   # one star more for one item: its share grows alone
         more = model.because(User(history={i: r + (.5 if i == least else 0)*(1 if r < 5 else -1) for i, r in zip(history['item'], history.rating)}), item, n=None).set_index('item').share
-        assert np.flatnonzero(np.abs(more - every.set_index('item').share[more.index]) > 1e-5).size <= 1
+        assert np.flatnonzero(np.abs(more - every.set_index('item').adds[more.index]) > 1e-5).size <= 1
 
 def test_reasons_that_are_not_there(split):
     model = ALS().fit(split[0])

@@ -343,7 +343,7 @@ def test_reasons_add_up(make, known, log):
     recs = m.recommend(who, k=5)
     for item, score in zip(recs['item'], recs.score):
         why = m.because(who, item, n=100)
-        assert set(why['item']) <= set(h['item']) and abs(why.share.sum() - score) < 1e-4*max(1, abs(score))
+        assert set(why['item']) <= set(h['item']) and abs(why.adds.sum() - score) < 1e-4*max(1, abs(score))
 
 def test_neighbours_of_ease_at_a_large_catalogue_fit_in_memory(peak_growth):
     rng = np.random.default_rng(0)

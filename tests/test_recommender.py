@@ -178,7 +178,7 @@ def test_reasons_add_up(rated):
         for item in rated.items.ids[:10]:
             want = model.scores(code)[0, rated.items.encode([item])[0]] - base.scores(code)[0, rated.items.encode([item])[0]]
             for person in (who, User(dict(zip(*rated.history(who)[['item', 'rating']].to_numpy().T)))):
-                assert abs(model.because(person, item, n=40).share.sum() - want) < 1e-4
+                assert abs(model.because(person, item, n=40).adds.sum() - want) < 1e-4
     with pytest.raises(NotImplementedError, match='for reasons ask'): Popular().fit(rated).because('u1', 1)
     with pytest.raises(ValueError, match='2 people'): model.because(['u1', 'u2'], 1)
 
