@@ -301,13 +301,13 @@ def test_other_files_in_the_folder_stay(tmp_path):
 
 own = '''
 from recsys_course.recommender import Popular, Recommender
-class NextItem(Popular): pass
+class OnesOwn(Popular): pass
 if __name__ == '__main__':
     import sys
     sys.path.insert(0, '.')
     import mine
     from test_core import log
-    mine.NextItem().fit(log()).save(sys.argv[1])
+    mine.OnesOwn().fit(log()).save(sys.argv[1])
 '''
 
 def test_a_class_of_ones_own(tmp_path):
@@ -317,13 +317,13 @@ def test_a_class_of_ones_own(tmp_path):
     env = {**os.environ, 'PYTHONPATH': os.path.dirname(__file__)}
     res = subprocess.run([sys.executable, 'mine.py', str(tmp_path/'m')], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert res.returncode == 0, res.stderr
-    with pytest.raises(LookupError, match="NextItem from 'mine'.*import 'mine' first"): Recommender.load(tmp_path/'m')
+    with pytest.raises(LookupError, match="OnesOwn from 'mine'.*import 'mine' first"): Recommender.load(tmp_path/'m')
     ask = f"import sys; sys.path.insert(0, '.'); import mine; from recsys_course.recommender import Recommender; print(type(Recommender.load({str(tmp_path/'m')!r})).__name__)"
     res = subprocess.run([sys.executable, '-c', ask], cwd=tmp_path, capture_output=True, text=True)
-    assert res.stdout == 'NextItem\n', res.stderr
+    assert res.stdout == 'OnesOwn\n', res.stderr
     changed(tmp_path/'m', lambda d: d.update(module='evil'))
     res = subprocess.run([sys.executable, '-c', ask], cwd=tmp_path, capture_output=True, text=True)
-    assert res.stdout == 'NextItem\n' and 'imported' not in res.stderr
+    assert res.stdout == 'OnesOwn\n' and 'imported' not in res.stderr
 
 def test_classes_of_the_library_are_found_by_name():
     code = "from recsys_course.core import find_class; print(find_class('BiasedMF', 'recsys_course.factorize').__name__)"

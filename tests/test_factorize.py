@@ -437,7 +437,7 @@ def test_reasons_add_up(make, split):
         newcomer = model.because(User(history=dict(zip(history['item'], history.rating))), item, n=None)
         assert np.allclose(np.sort(newcomer.adds), np.sort(every.adds), atol=1e-5)
         least = every['item'].iloc[0]                                                   # one star more for one item: its share grows alone
-        more = model.because(User(history={i: r + (.5 if i == least else 0)*(1 if r < 5 else -1) for i, r in zip(history['item'], history.rating)}), item, n=None).set_index('item').share
+        more = model.because(User(history={i: r + (.5 if i == least else 0)*(1 if r < 5 else -1) for i, r in zip(history['item'], history.rating)}), item, n=None).set_index('item').adds
         assert np.flatnonzero(np.abs(more - every.set_index('item').adds[more.index]) > 1e-5).size <= 1
 
 def test_reasons_that_are_not_there(split):

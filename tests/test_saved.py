@@ -35,6 +35,7 @@ def every_object():
     from recsys_course.bootstrap import ColdStart, Demography, UserPrior
     from recsys_course.candidates import NewArrivals, SharedOrder, SimilarToRecent
     from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
+    from recsys_course.graph import Blend, ItemGraph, LightGCN
     from recsys_course.hashing import HashedDotProduct, HashedEmbedding, QREmbedding
     from recsys_course.implicit import BPR, EASE, ImplicitALS
     from recsys_course.learner import LearnerRecommender, collab_dls, collab_learner
@@ -45,6 +46,7 @@ def every_object():
     from recsys_course.recommender import Bias, ItemKNN, Popular, SigmoidLink
     from recsys_course.rerank import Cap, Diverse, Fresh, ItemFilter, LevelFilter, PairFilter, Pin, Promote
     from recsys_course.retrieve import ANNIndex, Nearest
+    from recsys_course.sequence import NextItem, SASRec, SequenceNet
     from recsys_course.towers import TwoTower
     train = small()
     rng = np.random.default_rng(0)
@@ -62,6 +64,8 @@ def every_object():
              PairFeatures(train), Ranker(n_trees=3, min_leaf=2).fit(X, (X[:, 0] > .5).astype(int), groups=np.full(30, 10)), ANNIndex(rng.normal(size=(400, 8)).astype(np.float32), 'dot'),
              ItemFilter('keep', rng.random(m) < .8), LevelFilter('age', rng.random(n), rng.random(m)), PairFilter('out', train.csr()), Diverse().prepare(train), Cap(2, 5).prepare(train), Pin([105]).prepare(train), Promote([106]).prepare(train), Fresh().prepare(train),
              DotProduct(9, 8, 4), DotProductBias(9, 8, 4), EmbeddingNN((9, 4), (8, 4), layers=(6,)), RecommenderNet(9, 8, 4, hidden=(6,)), WideDeep.from_inter(train, n_factors=4, layers=(6,)), HashedEmbedding(11, 4), QREmbedding(90, 11, 4), HashedDotProduct(11, 12, 4),
+             ItemGraph(n_factors=2, smooth_weight=.3).fit(train), LightGCN(4, n_layers=1, n_epochs=1).fit(train), Blend(dict(graph=ItemGraph(), pop=Popular()), dict(graph=.7, pop=.3)).fit(train),
+             NextItem().fit(train), SASRec(4, n_layers=1, n_heads=1, n=5, n_epochs=1).fit(train), SequenceNet(9, 4, 5, 1, 1, 0.),
              Pipeline(dict(als=als, pop=Popular().fit(train)), order=[Cap(2, 5)], n_candidates=12, n_rounds=2).fit(train)]
     return {type(o).__name__: o for o in found}
 

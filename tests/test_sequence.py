@@ -6,8 +6,7 @@ from recsys_course.check import check_recommender
 from recsys_course.data import Interactions
 from recsys_course.recommender import Recommender, User
 from recsys_course.retrieve import ANNIndex
-from recsys_course.sequence import (NextItem, SASRec, SequenceNet, chances, codes_in_order, deal, follow_counts, gain_of_last, history_gram, hold_last, log_in_order, next_item_loss, pieces,
-                                    recency, recency_rows, ridge_steps, train_network, two_steps)
+from recsys_course.sequence import (NextItem, SASRec, SequenceNet, gain_of_last, history_gram, hold_last, log_in_order, next_item_loss, recency, train_network)
 
 SMALL = dict(n_factors=8, n_layers=1, n_heads=2, n=6, n_epochs=3, batch_size=16)
 MODELS = {'counts': lambda **kw: NextItem(how='counts', **kw), 'ridge': lambda **kw: NextItem(how='ridge', **kw), 'SASRec': lambda **kw: SASRec(**{**SMALL, **kw})}
