@@ -39,14 +39,14 @@ The whole process holds the data as well."""),
     'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), ''),
     'hashing': ('(f) Hashing', lambda: script('hashing'), ''),
     'pipeline': ('(g) The whole funnel', lambda: script('pipeline'), ''),
-    'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), ''),
-    'sequence': ('(k) What comes next', lambda: script('sequence'), ''),
-    'bayes': ('(i) Factors drawn instead of chosen', lambda: script('bayes'), """
-RMSE of predictions clipped to the scale, one thread; seconds: the median fit. `BayesianMF` runs at its defaults, whose final choice was made on fifths held out of train;
-its first trials on priors and the number of factors also printed the errors on u1 to u5."""),
     'defaults': ('(h) Defaults against a search', lambda: script('defaults'), """
 Each model as it comes, and with the best of six settings that `tune` drew and judged inside train; both are then fitted on all of train and judged once on test, with an interval over users.
 Of a log with more than 8,000 users a random 8,000 are taken. Ratio: default divided by tuned (for an error, below 1 is better). Warned: did `fit` say that the lists lose to `Popular`?"""),
+    'bayes': ('(i) Factors drawn instead of chosen', lambda: script('bayes'), """
+RMSE of predictions clipped to the scale, one thread; seconds: the median fit. `BayesianMF` runs at its defaults, whose final choice was made on fifths held out of train;
+its first trials on priors and the number of factors also printed the errors on u1 to u5."""),
+    'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), ''),
+    'sequence': ('(k) What comes next', lambda: script('sequence'), ''),
 }
 
 def cpu():
