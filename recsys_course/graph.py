@@ -16,11 +16,11 @@ from fastcore.basics import patch
 from numba import njit
 from sklearn.utils.extmath import randomized_svd
 
-from .core import (block_rows, blocks, check_choice, check_given, check_not_negative, check_number,
-                                check_positive, check_whole, count_threads, csr_ones, leave_out, progress,
-                                run_threads, top_rows)
+from .core import (check_choice, check_given, check_not_negative, check_number, check_positive,
+                                check_whole, count_threads, csr_ones, leave_out, progress, run_threads,
+                                top_rows)
 from .data import Interactions
-from .implicit import FactorModel, usual_events, weigh_history, weight_matrix
+from .implicit import FactorModel, ItemWeights, usual_events, weigh_history, weight_matrix
 from .models import torch_threads
 from .recommender import Recommender, User, gain_at, hidden_rows
 
@@ -202,7 +202,7 @@ def usual_neighbours(
 
 # %% ../nbs/22_graph.ipynb #1ea46fa8
 # ItemGraph
-class ItemGraph(Recommender):
+class ItemGraph(ItemWeights):
     "Weighted sums over what the user has; weights are damped counts of walks from item to person to item"
     block_bytes = 2**24
     def __init__(self,
@@ -304,21 +304,7 @@ def choose_smooth(self:ItemGraph,
     return max(gains, key=gains.get)
 
 # %% ../nbs/22_graph.ipynb #fea1ea43
-# Scores: rows of the matrix times the links
-@patch
-def scores(self:ItemGraph,
-    user_codes:np.ndarray,   # Codes, int64, shape (n,)
-)->np.ndarray:               # float32, shape (n, len(self.items))
-    "Weighted sums over what each user has"
-    return self.vector_scores(self.X[user_codes])
-
-@patch
-def user_vectors(self:ItemGraph,
-    user_codes:np.ndarray,   # Codes, int64, shape (n,)
-)->np.ndarray:               # float32, shape (n, len(self.items))
-    "Rows of the matrix, dense"
-    return self.X[user_codes].toarray()
-
+# Scores: rows of the matrix times the links, and the smooth part where there is one
 @patch
 def vector_scores(self:ItemGraph,
     vectors,       # Weights of what people have, dense or sparse, shape (n, len(self.items))
@@ -328,8 +314,6 @@ def vector_scores(self:ItemGraph,
     scores = times_sparse(H, self.weights, self.n_threads)
     return scores + (H@self.smooth_in)@self.smooth_out if self.n_factors else scores
 
-# %% ../nbs/22_graph.ipynb #b0f8ecd2
-# Neighbours, newcomers and reasons
 @patch
 def similarity_rows(self:ItemGraph,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
@@ -339,44 +323,13 @@ def similarity_rows(self:ItemGraph,
     return rows + self.smooth_in[codes]@self.smooth_out if self.n_factors else rows
 
 @patch
-def fold_in(self:ItemGraph,
-    history,     # {item: weight}, a table with columns item (and rating), or items; not empty
-)->User:         # With a vector of shape (len(self.items),)
-    "The newcomer's row of the matrix"
-    codes,w = weigh_history(self, history)
-    vector = np.zeros(len(self.items), np.float32)
-    vector[codes] = w
-    return User(history, vector=vector, seen=codes)
-
-@patch
-def contributions(self:ItemGraph,
-    query,         # One person, from `query`
-    item:int,      # Item code
-)->tuple:          # Item codes, and what each adds to the score, both shape (n,)
-    "Weight of what they have times its weight for the item"
-    row = self.X[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors, dtype=np.float32)
-    column = np.asarray(self.weights[row.indices,item].todense()).ravel()
-    if self.n_factors: column = column + self.smooth_in[row.indices]@self.smooth_out[:,item]
-    return row.indices, row.data*column
-
-# %% ../nbs/22_graph.ipynb #d792d2f4
-# Lists for many people: scores are made afresh, so that they need no copy
-@patch
-def best_items(self:ItemGraph,
-    query,                     # From `query`
-    k:int,                     # How many for each, at most
-    exclude_seen:bool=True,    # Leave out what they have met?
-    allowed:np.ndarray=None,   # bool by item code: the only items wanted; None: all
-)->tuple:                      # Item codes, -1 where there are fewer, and scores, both (len(query), k)
-    "The k best items, a block of people at a time; raises FloatingPointError for scores that are no numbers"
-    codes,scores = np.full((len(query), k), -1),np.zeros((len(query), k), np.float32)
-    for b in blocks(len(query), block_rows(len(self.items), self.block_bytes)):
-        part = query[b]
-        s = leave_out(self.query_scores(part), part.seen if exclude_seen else None, allowed)
-        codes[b] = top_rows(s, k)
-        scores[b] = np.take_along_axis(s, codes[b], 1)
-        if not (scores[b] < np.inf).all(): self.check_scores(self.query_scores(part), part)
-    return codes,scores
+def said_for(self:ItemGraph,
+    codes:np.ndarray,   # Item codes, int64, shape (n,)
+    item:int,           # Item code
+)->np.ndarray:          # float32, shape (n,)
+    "What some items say for one"
+    links = np.asarray(self.weights[codes,item].todense()).ravel()
+    return links + self.smooth_in[codes]@self.smooth_out[:,item] if self.n_factors else links
 
 # %% ../nbs/22_graph.ipynb #1b38c652
 # The graph as one symmetric sparse matrix

@@ -6,7 +6,7 @@
 __all__ = ['ease_formula', 'check_weights', 'to_implicit', 'FactorModel', 'weight_matrix', 'random_factors', 'usual_events',
            'usual_epochs', 'BPR', 'bpr_step', 'TripleLog', 'solve_logistic', 'weigh_history', 'sum_confidence',
            'scaled_reg', 'usual_alpha', 'usual_reg', 'usual_reg_scale', 'ImplicitALS', 'gram_matrix', 'ease_weights',
-           'ease_of_neighbours', 'EASE', 'Heaps', 'FreeItems', 'item_weights', 'sample_negatives']
+           'ease_of_neighbours', 'ItemWeights', 'EASE', 'Heaps', 'FreeItems', 'item_weights', 'sample_negatives']
 
 # %% ../nbs/20_implicit.ipynb #99a05718
 # What the code of the library imports
@@ -618,10 +618,13 @@ def ease_of_neighbours(
     return sp.csr_matrix((data.astype(np.float32), (i, j)), shape=near.shape)
 
 # %% ../nbs/20_implicit.ipynb #57a2436b
-# EASE
-class EASE(Recommender):
-    "Weighted sums over what the user has; weights by ridge regression of each item on all others, in closed form"
+# Models of item-item weights, and EASE
+class ItemWeights(Recommender):
+    "A model whose scores are sums over what the user has: rows of `X` times `weights`, items x items, dense or sparse"
     block_bytes = 2**24
+
+class EASE(ItemWeights):
+    "Weighted sums over what the user has; weights by ridge regression of each item on all others, in closed form"
     def __init__(self,
         reg:float=200.,          # Ridge penalty
         n_neighbours:int=None,   # Items each item is explained by, for catalogues too large for memory; None: all
@@ -645,23 +648,23 @@ class EASE(Recommender):
         return self.warn_if_poor(train)
 
 # %% ../nbs/20_implicit.ipynb #2fe83c97
-# Scores and newcomers of EASE: rows of the matrix
+# Scores and newcomers of models of item-item weights
 @patch
-def scores(self:EASE,
+def scores(self:ItemWeights,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items))
     "Weighted sums over what each user has"
     return self.vector_scores(self.X[user_codes])
 
 @patch
-def user_vectors(self:EASE,
+def user_vectors(self:ItemWeights,
     user_codes:np.ndarray,   # Codes, int64, shape (n,)
 )->np.ndarray:               # float32, shape (n, len(self.items))
     "Rows of the matrix, dense"
     return self.X[user_codes].toarray()
 
 @patch
-def vector_scores(self:EASE,
+def vector_scores(self:ItemWeights,
     vectors,       # Weights of what people have, dense or sparse, shape (n, len(self.items))
 )->np.ndarray:     # float32, shape (n, len(self.items))
     "Weighted sums over what people have"
@@ -669,7 +672,7 @@ def vector_scores(self:EASE,
     return sums.toarray() if sp.issparse(sums) else sums
 
 @patch
-def similarity_rows(self:EASE,
+def similarity_rows(self:ItemWeights,
     codes:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:           # float32, shape (n, len(self.items))
     "What an item says for each other"
@@ -677,7 +680,7 @@ def similarity_rows(self:EASE,
     return rows.toarray() if sp.issparse(rows) else rows
 
 @patch
-def fold_in(self:EASE,
+def fold_in(self:ItemWeights,
     history,     # {item: weight}, a table with columns item (and rating), or items; not empty
 )->User:         # With a vector of shape (len(self.items),)
     "The newcomer's row of the matrix"
@@ -687,17 +690,24 @@ def fold_in(self:EASE,
     return User(history, vector=vector, seen=codes)
 
 # %% ../nbs/20_implicit.ipynb #6ac9d574
-# Parts of a score of EASE
+# Parts of a score
 @patch
-def contributions(self:EASE,
+def said_for(self:ItemWeights,
+    codes:np.ndarray,   # Item codes, int64, shape (n,)
+    item:int,           # Item code
+)->np.ndarray:          # float32, shape (n,)
+    "What some items say for one"
+    column = self.weights[codes,item]
+    return np.asarray(column.todense() if sp.issparse(column) else column).ravel()
+
+@patch
+def contributions(self:ItemWeights,
     query,         # One person, from `query`
     item:int,      # Item code
 )->tuple:          # Item codes, and what each adds to the score, both shape (n,)
     "Weight of what they have times its weight for the item"
     row = self.X[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors, dtype=np.float32)
-    column = self.weights[row.indices,item]
-    column = np.asarray(column.todense()).ravel() if sp.issparse(column) else np.asarray(column).ravel()
-    return row.indices, row.data*column
+    return row.indices, row.data*self.said_for(row.indices, item)
 
 # %% ../nbs/20_implicit.ipynb #b88e0a6a
 # Heaps

@@ -21,12 +21,12 @@ from torch import nn
 from .core import (blocks, check_choice, check_given, check_not_negative, check_positive, check_whole,
                                 count_threads, progress)
 from .data import Interactions
-from .implicit import FactorModel
+from .implicit import FactorModel, ItemWeights
 from .models import Network, torch_threads
 from .recommender import Recommender, User
 
 # %% ../nbs/23_sequence.ipynb #c23bbb01
-class NextItem(Recommender):
+class NextItem(ItemWeights):
     "What comes next, from what followed what: faded counts, or a ridge regression on faded histories"
     block_bytes = 2**25
     def __init__(self,
@@ -90,35 +90,11 @@ def fit(self:NextItem, train): # Interactions to learn from; ratings do not coun
     else:
         W = (sp.diags(1/mass)@C@sp.diags(loud)).tocsr()
         weights = two_steps(W, chances(W, 30), hops, int(self.n_neighbours))
-    self.weights = weights.astype(np.float32)
+    self.weights = weights.astype(np.float32)                         # `ItemWeights` makes scores of them
     return self.warn_if_poor(train, n_users=60, refit_up_to=0)
 
-# %% ../nbs/23_sequence.ipynb #c23aaa12
-# Scores, newcomers and reasons of NextItem
-@patch
-def scores(self:NextItem, user_codes): # Codes, int64, shape (n,)
-    "Weights summed over what each user met last"
-    return self.vector_scores(self.X[user_codes])
-
-@patch
-def user_vectors(self:NextItem, user_codes): # Codes, int64, shape (n,)
-    "Faded histories, dense, shape (n, len(self.items))"
-    return self.X[user_codes].toarray()
-
-@patch
-def vector_scores(self:NextItem, vectors): # Faded histories, dense or sparse, shape (n, len(self.items))
-    "Weights summed over faded histories"
-    sums = sp.csr_matrix(vectors, dtype=np.float32)@self.weights
-    return (sums.toarray() if sp.issparse(sums) else sums).astype(np.float32, copy=False)
-
-@patch
-def similarity_rows(self:NextItem, codes): # Item codes, int64, shape (n,)
-    "What an item says of the next, for each other"
-    rows = self.weights[codes]
-    return rows.toarray() if sp.issparse(rows) else rows
-
 # %% ../nbs/23_sequence.ipynb #c23aaa14
-# Newcomers and reasons of NextItem
+# Newcomers of NextItem
 @patch
 def fold_in(self:NextItem,
     history,     # A dict or list of items in order, or a table with a column item (and timestamp); not empty
@@ -129,17 +105,6 @@ def fold_in(self:NextItem,
     vector = np.zeros(len(self.items), np.float32)
     np.add.at(vector, codes[::-1][:len(w)], w)
     return User(history, vector=vector, seen=np.unique(codes))
-
-@patch
-def contributions(self:NextItem,
-    query,         # One person, from `query`
-    item:int,      # Item code
-)->tuple:          # Item codes and what each adds to the score, both shape (n,)
-    "Recency of what they met, times its weight for the item"
-    row = self.X[query.codes] if query.vectors is None else sp.csr_matrix(query.vectors, dtype=np.float32)
-    column = self.weights[row.indices,item]
-    column = np.asarray(column.todense()).ravel() if sp.issparse(column) else np.asarray(column).ravel()
-    return row.indices, row.data*column
 
 # %% ../nbs/23_sequence.ipynb #c23ccc01
 class CausalAttention(nn.Module):

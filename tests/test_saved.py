@@ -11,7 +11,7 @@ from recsys_course import core
 from recsys_course.core import Damaged, FeatureEncoder, Saveable, model_json
 
 MODULES = 'data recommender factorize bayes models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
-ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
+ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
 
 def library():
     for name in MODULES: importlib.import_module(f'recsys_course.{name}')
