@@ -17,11 +17,12 @@ from measure import table
 from recsys_course.datasets import load_movielens
 from recsys_course.evaluate import ranking_metrics
 from recsys_course.implicit import EASE, ImplicitALS, to_implicit
-from recsys_course.candidates import NewArrivals, SimilarToRecent
+from recsys_course.candidates import NewArrivals
 from recsys_course.pipeline import Pipeline
 from recsys_course.recommender import Popular
 from recsys_course.rerank import Cap, Diverse, unavailable
 from recsys_course.retrieve import Nearest
+from recsys_course.sequence import NextItem
 from recsys_course.simulate import World
 
 def per_user(model, test, users=None):
@@ -53,7 +54,7 @@ HEAD = ['data', 'each generator alone', 'merged', 'funnel', 'best of these', 'fu
 
 def small(seed):
     "The pipeline of the small data sets"
-    return Pipeline({'als': Nearest(ImplicitALS(n_threads=1, seed=seed)), 'ease': EASE(), 'similar to recent': SimilarToRecent(), 'popular': Popular(), 'new arrivals': NewArrivals()},
+    return Pipeline({'als': Nearest(ImplicitALS(n_threads=1, seed=seed)), 'ease': EASE(), 'next item': NextItem(), 'popular': Popular(), 'new arrivals': NewArrivals()},
                     weights={'als': 3, 'ease': 3}, n_candidates=200, n_each=100, seed=seed)
 
 def movielens(split_seeds=(42, 1, 2)):
@@ -74,7 +75,7 @@ def speed(n_items=100_000, n_users=20_000, n=2_000_000, n_timed=1000):
     "A catalogue of 100,000 items: seconds to fit, milliseconds a user, nDCG"
     train, test = to_implicit(World(n_users=n_users, n_items=n_items).sample(n)).split('user_random', .25)
     als, start = ImplicitALS(n_threads=1), time.perf_counter()
-    pipe = Pipeline({'als': Nearest(als), 'similar to recent': SimilarToRecent(als), 'popular': Popular(), 'new arrivals': NewArrivals()}, filters=[unavailable(train.items.ids[::50]), lambda d: d.year >= 1930],
+    pipe = Pipeline({'als': Nearest(als), 'next item': NextItem(), 'popular': Popular(), 'new arrivals': NewArrivals()}, filters=[unavailable(train.items.ids[::50]), lambda d: d.year >= 1930],
                     order=[Diverse(.9), Cap(5)], weights={'als': 3}, n_candidates=300, n_each=200, n_rounds=1).fit(train)
     fitted = time.perf_counter() - start
     rng = np.random.default_rng(0)

@@ -570,6 +570,7 @@ def recommend(self:BayesianMF,
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
     risk:float=None,         # Score by this quantile: below .5 safe, above .5 adventurous; None: by the mean
+    context:dict=None,       # Must be None: this model looks at no moment
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank (from 1): raw ids, best first
     "The k best items for each person; raises KeyError for unknown ids. Ties go by item code"
     model = self
@@ -578,7 +579,7 @@ def recommend(self:BayesianMF,
         if index is not None: raise ValueError('an index searches by the mean: leave out risk, or the index')
         model = copy(self)
         model.query_scores = lambda query: self.quantiles(query, risk)
-    return Recommender.recommend(model, who, k, exclude_seen, items, titles, index, exclude, on_unknown)
+    return Recommender.recommend(model, who, k, exclude_seen, items, titles, index, exclude, on_unknown, context)
 
 @patch
 def scores_of(self:BayesianMF,

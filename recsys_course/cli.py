@@ -96,7 +96,7 @@ def _dot_product_bias(n_factors:int=50, n_epochs:int=6, bs:int=None, lr:float=No
 def _embedding_nn(n_factors:int=50, n_epochs:int=8, bs:int=None, dropout:float=.1, seed:int=42):
     return _network(True, n_epochs, bs, seed, n_factors=n_factors, dropout=dropout)
 
-def _pipeline(retrieve:str='ImplicitALS,SimilarToRecent,Popular', n_candidates:int=300, trees:bool=True,
+def _pipeline(retrieve:str='ImplicitALS,NextItem,Popular', n_candidates:int=300, trees:bool=True,
               diverse:bool=False, n_rounds:int=3, seed:int=42):
     from recsys_course.pipeline import Pipeline
     from recsys_course.rerank import Diverse
@@ -535,7 +535,6 @@ SPACES = dict(
     LightGCN=dict(n_factors=[32, 64, 128], n_layers=[1, 2, 3], reg=(.001, .1)),
     NextItem=dict(decay=(.2, 2.), backward=[0., .2, .4, .7], history_power=[.2, .4, .6]),
     SASRec=dict(n_factors=[32, 64], n_layers=[1, 2], dropout=[.1, .3, .5], lr=(.0005, .005)),
-    SimilarToRecent=dict(n_recent=(1, 20), k=(10, 200)),
     NewArrivals=dict(share=(.02, .5)),
     TwoTower=dict(n_factors=[16, 32, 64], lr=(.002, .05), wd=(.01, 3.)),
     DotProductBias=dict(n_factors=_SIZES, lr=(.001, .02), wd=(.05, 1.)),

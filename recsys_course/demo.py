@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
 from .bootstrap import ColdStart,Questionnaire
-from .candidates import NewArrivals,SimilarToRecent
+from .candidates import NewArrivals
 from .cli import make_model,shorten,table_text
-from .core import add_titles
 from .data import Interactions
 from .evaluate import liked_threshold
 from .implicit import ImplicitALS,to_implicit
 from .pipeline import Pipeline
 from .recommender import Popular,User
 from .rerank import Diverse
+from .sequence import NextItem
 
 # %% ../nbs/95_demo.ipynb #007f4d42
 def root_mean_square(
@@ -103,7 +103,7 @@ def demo_pipeline(
     seed:int=42,          # Of the generators and the trees
 )->Pipeline:              # Fitted
     "Generators, trees, and a diverse order where genres are known"
-    retrieve = dict(als=ImplicitALS(32, 5, n_threads=1, seed=seed), popular=Popular(), recent=SimilarToRecent())
+    retrieve = dict(als=ImplicitALS(32, 5, n_threads=1, seed=seed), popular=Popular(), recent=NextItem())
     if 'timestamp' in inter.df: retrieve['new'] = NewArrivals()
     order = [Diverse()] if inter.item_info is not None and 'genres' in inter.item_info else []
     log = inter if inter.df.rating.min() > 0 else to_implicit(inter, liked_threshold(inter))    # a 0 is no yes

@@ -381,17 +381,22 @@ def ask_generator(
     everybody = np.ones(len(query), bool)
     if query.users is None or not isinstance(g, Recommender): return query, everybody
     who = [query.labels[k] if u is None else u for k,u in enumerate(query.users)]
-    try: return replace(g.query(who), seen=query.seen), everybody
+    try: return replace(g.query(who), seen=query.seen, context=query.context), everybody
     except NotImplementedError: pass
     can = np.array([u is None or _understands(g, u) for u in query.users])
     if not can.any(): return query[can], can
     asked = g.query([w for w,ok in zip(who, can) if ok])
-    return replace(asked, seen=query.seen[can]), can
+    return replace(asked, seen=query.seen[can], context=query.context), can
 
 def _understands(g, user):
     "Can this generator answer for somebody new?"
     try: return g.understand(user) is not None
     except NotImplementedError: return False
+
+@patch(as_prop=True)
+def uses_context(self:Pipeline):
+    "Does a generator look at the moment?"
+    return any(getattr(g, 'uses_context', False) for g in self.retrieve.values())
 
 @patch
 def understand(self:Pipeline,
@@ -787,7 +792,7 @@ def query_scores(self:Pipeline, query): # From `query`
 @patch
 def best_items(self:Pipeline, query, k, exclude_seen=True, allowed=None): # As for `Recommender`
     "Item codes and scores, both (len(query), k); a block of people at a time"
-    plain = exclude_seen and allowed is None and query.users is None
+    plain = exclude_seen and allowed is None and query.users is None and query.context is None
     n = min(block_rows(len(self.items), self.block_bytes), block_rows(200*self.n_candidates, self.block_bytes))
     codes,scores = np.full((len(query), k), -1),np.zeros((len(query), k), np.float32)
     for b in blocks(len(query), n):
@@ -808,13 +813,14 @@ def recommend(self:Pipeline,
     index=None,              # None: generators have indices of their own
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
+    context:dict=None,       # The moment, such as {'hour': 8}, for the generators that look at it
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank; `attrs['notes']`: {stage: what happened}
     "The k best items for each person; raises KeyError for unknown ids"
     if index is not None:
         raise TypeError('a Pipeline takes no index: put Nearest(model) among its generators, and leave index out')
     notes = {}
     token = _answering.set(notes)
-    try: res = Recommender.recommend(self, who, k, exclude_seen, items, titles, None, exclude, on_unknown)
+    try: res = Recommender.recommend(self, who, k, exclude_seen, items, titles, None, exclude, on_unknown, context)
     finally: _answering.reset(token)
     res.attrs['notes'] = notes
     return res

@@ -27,6 +27,7 @@ from .data import Interactions
 class Recommender(Saveable):
     "A model that scores every item for a user; a subclass gives `fit` and `scores`, and has the rest from here"
     personal = True       # Does the order of items depend on the user?
+    uses_context = False  # Does it depend on the moment, too? `recommend(who, context=...)`
     check_lists = True    # May `fit` warn if its lists lose to `Popular`?
     block_bytes = 2**26   # Memory for one block of scores
 
@@ -314,13 +315,14 @@ class Query:
     seen:sp.csr_matrix         # What each has met, shape (n, n_items)
     vectors:np.ndarray=None    # float32, shape (n, d), zeros for those with a code; None: all have one
     users:list=None            # The `User` of each, None for those with a code; None: all have one
+    context:dict=None          # The moment at which they all ask, such as {'hour': 8}; None: nothing is known of it
 
     def __len__(self): return len(self.codes)
 
     def __getitem__(self, at): # A slice, or an array of positions
         rows = None if self.vectors is None else self.vectors[at]
         users = None if self.users is None else [self.users[k] for k in np.arange(len(self))[at]]
-        return Query(self.labels[at], self.codes[at], self.seen[at], rows, users)
+        return Query(self.labels[at], self.codes[at], self.seen[at], rows, users, self.context)
 
 def one_column(
     df:pd.DataFrame,    # A table of people
@@ -347,7 +349,20 @@ def query(self:Recommender,
     return Query(self.users.decode(codes), codes, self.seen[codes])
 
 # %% ../nbs/03_recommender.ipynb #8434bc3b
-# Whom a model knows, and what it makes of others
+# At which moment, whom a model knows, and what it makes of others
+@patch
+def in_context(self:Recommender,
+    query:Query,     # From `query`
+    context:dict,    # The moment, such as {'hour': 8}; None: nothing is known of it
+)->Query:
+    "The question, asked at some moment; raises ValueError where the model looks at none"
+    if context is None: return query
+    if not isinstance(context, dict) or not all(isinstance(o, str) for o in context):
+        raise TypeError(f"a context is {{column: value}}, such as {{'hour': 8}}, not {context!r:.80}")
+    if not self.uses_context:
+        raise ValueError(f'{type(self).__name__} looks at no moment: leave context out, or ask a FactorizationMachine')
+    return replace(query, context=dict(context))
+
 @patch
 def knows(self:Recommender,
     user:User,     # Somebody
@@ -493,11 +508,13 @@ def recommend(self:Recommender,
     index=None,              # An `ANNIndex` of this model to search; None: score every item
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
+    context:dict=None,       # The moment, such as {'hour': 8}, for a model that looks at it; None: nothing is known
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank (from 1): raw ids, best first
     "The k best items for each person; raises KeyError for unknown ids. Ties go by item code"
     check_choice(('error','skip'), on_unknown=on_unknown)
     if on_unknown == 'skip': who = self.known_people(who)
-    query,k = self.query(who),min(check_k(k), len(self.items)-1)
+    query = self.in_context(self.query(who), context)
+    k = min(check_k(k), len(self.items)-1)
     allowed = self.item_mask(items, exclude)
     if index is not None: codes,scores = index.search(self, query, k, exclude_seen, allowed)
     else: codes,scores = self.best_items(query, k, exclude_seen, allowed)

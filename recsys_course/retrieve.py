@@ -914,7 +914,8 @@ def user_table(
     dim:int,              # Columns of the item table
 )->np.ndarray:            # float32, shape (len(query), dim)
     "A vector for each who is asked about, and a 1 where the items have a base; raises ValueError for another dimension"
-    if query.vectors is None: vectors = model.user_vectors(query.codes)
+    if query.context and model.uses_context: vectors = _at_this_moment(model, query)
+    elif query.vectors is None: vectors = model.user_vectors(query.codes)
     elif not query.codes.any(): vectors = query.vectors
     else: vectors = np.where((query.codes > 0)[:,None], model.user_vectors(query.codes), query.vectors)
     d = vectors.shape[1]
@@ -922,6 +923,11 @@ def user_table(
         raise ValueError(f'user vectors are of dimension {d}, those of items {dim}: were they made by this model?')
     if dim > d: vectors = np.column_stack([vectors, np.ones(len(vectors))])
     return vectors.astype(np.float32)
+
+def _at_this_moment(model, query):
+    "Vectors of people at the moment at which they ask"
+    if hasattr(model, 'vectors_of'): return model.vectors_of(query)
+    raise ValueError(f'the vectors of {type(model).__name__} know no moment: leave out the index, or the context')
 
 # %% ../nbs/21_retrieve.ipynb #264c3b16
 # The index of a model
@@ -1098,6 +1104,16 @@ def understand(self:Nearest, user): # User
     return self.model.understand(user)
 
 @patch
+def query_scores(self:Nearest, query): # From `query`
+    "Scores of the model for whoever is asked about, without the index"
+    return self.model.query_scores(query)
+
+@patch(as_prop=True)
+def uses_context(self:Nearest):
+    "Does the model look at the moment?"
+    return self.model.uses_context
+
+@patch
 def predict_codes(self:Nearest, u, i): # User and item codes, shape (n,)
     "Ratings as the model predicts them; raises NotImplementedError if it predicts none"
     return self.model.predict_codes(u, i)
@@ -1114,11 +1130,12 @@ def recommend(self:Nearest,
     index=None,              # Another index than its own
     exclude=None,            # Raw ids of items not wanted; None: none
     on_unknown:str='error',  # Raw user ids that train has not: 'error', or 'skip' them
+    context:dict=None,       # The moment, such as {'hour': 8}, if the model looks at it; None: nothing is known
 )->pd.DataFrame:             # Columns user, item, (title,) score, rank (from 1): raw ids, best first
     "The k best items for each person, by the index; raises KeyError for unknown ids"
     self.check_fitted()
     if index is None and not self.index.is_exact(4*check_k(k)): index = self.index
-    return Recommender.recommend(self, who, k, exclude_seen, items, titles, index, exclude, on_unknown)
+    return Recommender.recommend(self, who, k, exclude_seen, items, titles, index, exclude, on_unknown, context)
 
 @patch
 def candidates(self:Nearest,

@@ -9,10 +9,10 @@ from recsys_course import cli as C
 from recsys_course.core import model_json
 from recsys_course.data import Interactions
 from recsys_course.implicit import ImplicitALS, to_implicit
-from recsys_course.candidates import SimilarToRecent
 from recsys_course.pipeline import Pipeline
 from recsys_course.retrieve import Nearest
 from recsys_course.recommender import Popular
+from recsys_course.sequence import NextItem
 from recsys_course.simulate import World
 
 SHELL = [sys.executable, '-c', 'from recsys_course.cli import main; main()']
@@ -712,7 +712,7 @@ def test_json_of_demo_and_ask(tmp_path):
     said = json.loads(res.stdout)                               # nothing but JSON: the questions are on the error stream
     assert [o['rating'] for o in said['answers']] == [5, 2] and len(said['recommended']) == 3 and 'Rate from 1 to 5' in res.stderr
 
-@pytest.mark.parametrize('make', [lambda: Pipeline({'als': Nearest(ImplicitALS(8, 2)), 'popular': Popular()}), lambda: SimilarToRecent(), lambda: Nearest(ImplicitALS(8, 2))])
+@pytest.mark.parametrize('make', [lambda: Pipeline({'als': Nearest(ImplicitALS(8, 2)), 'popular': Popular()}), lambda: NextItem(), lambda: Nearest(ImplicitALS(8, 2))])
 def test_models_saved_by_hand_open(make, inter, tmp_path):
     model = make().fit(to_implicit(inter))
     model.save(tmp_path/'own')

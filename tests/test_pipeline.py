@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest
 
 from recsys_course.data import Interactions
 from recsys_course.implicit import EASE, ImplicitALS, to_implicit
-from recsys_course.candidates import NewArrivals, SimilarToRecent, arrival_times, merge_candidates
+from recsys_course.candidates import NewArrivals, arrival_times, merge_candidates
 from recsys_course.check import check_recommender
 from recsys_course.factorize import ALS
 from recsys_course.pipeline import Misses, Pipeline, StageWarning, hold_out_pairs
@@ -13,6 +13,7 @@ from recsys_course.recommender import ItemKNN, Popular, Recommender, User
 from recsys_course.rerank import (Cap, Diverse, FittedFilter, Fresh, ItemFilter, Moved, Pin, Promote, Step, age_rated, blocked, rule, seen,
                                   unavailable)
 from recsys_course.retrieve import Nearest
+from recsys_course.sequence import NextItem
 from recsys_course.towers import TwoTower
 from recsys_course.simulate import World
 
@@ -283,8 +284,8 @@ def test_other_scorers(train):
 
 # --- contract, files, memory
 
-@pytest.mark.parametrize('make', [lambda: Pipeline({'ease': EASE(), 'popular': Popular()}, n_candidates=30), lambda: Pipeline({'als': Nearest(ImplicitALS(8, 5)), 'recent': SimilarToRecent(n_recent=30)}, scorer=None),
-                                  lambda: SimilarToRecent(ImplicitALS(8), n_recent=30), lambda: Nearest(TwoTower(8, 40, bs=256))])
+@pytest.mark.parametrize('make', [lambda: Pipeline({'ease': EASE(), 'popular': Popular()}, n_candidates=30), lambda: Pipeline({'als': Nearest(ImplicitALS(8, 5)), 'next': NextItem(decay=0.)}, scorer=None),
+                                  lambda: Nearest(TwoTower(8, 40, bs=256))])
 def test_contract(make): check_recommender(make)
 
 def test_files(pipe, train, tmp_path):
@@ -313,7 +314,7 @@ def test_better_than_its_retrieval_on_several_worlds():
         inter = World(seed=s, n_users=500, n_items=600).sample(40_000)
         inter = Interactions.from_df(inter.df.assign(rating=1.), item_info=inter.item_info, user_info=inter.user_info)
         tr, te = inter.split('random', test=.25, seed=s)
-        p = Pipeline({'als': ImplicitALS(32, reg=.03), 'popular': Popular(), 'recent': SimilarToRecent(), 'new': NewArrivals()}, n_candidates=150, n_each=80).fit(tr)
+        p = Pipeline({'als': ImplicitALS(32, reg=.03), 'popular': Popular(), 'recent': NextItem(), 'new': NewArrivals()}, n_candidates=150, n_each=80).fit(tr)
         f = lambda: ranking_metrics(p, te, k=10, metrics='ndcg', n_boot=0).value.item()
         funnel, p.is_scored = f(), False
         lead.append(funnel - f())
@@ -328,7 +329,7 @@ def test_a_scorer_that_has_rehearsed_does_without_its_best_generator():
     tr, te = inter.split('user_random', test=.25, seed=1)
     lists = {}
     for name, share in dict(rehearsed=.3, careless=0).items():
-        p = Pipeline({'als': ImplicitALS(), 'popular': Popular(), 'recent': SimilarToRecent()}, n_candidates=100, n_each=80)
+        p = Pipeline({'als': ImplicitALS(), 'popular': Popular()}, n_candidates=100, n_each=80)
         p.absent = share
         p.fit(tr)
         p.gens = {**p.gens, 'als': Away()}
@@ -343,7 +344,7 @@ def test_a_scorer_that_has_rehearsed_does_without_its_best_generator():
 def test_newcomers_get_lists(train):
     "By a history, by a profile, and several people at once; somebody with a history never gets it back"
     from recsys_course.bootstrap import ColdStart
-    p = Pipeline({'als': ImplicitALS(8, 5), 'cold': ColdStart(ImplicitALS(8, 5)), 'recent': SimilarToRecent(), 'popular': Popular()}, filters=[unavailable([3])], n_candidates=40).fit(train)
+    p = Pipeline({'als': ImplicitALS(8, 5), 'cold': ColdStart(ImplicitALS(8, 5)), 'recent': NextItem(), 'popular': Popular()}, filters=[unavailable([3])], n_candidates=40).fit(train)
     history = train.history('u5').set_index('item').rating.to_dict()
     for new in (User(history, id='Zoe'), p.fold_in(history), p.gens['als'].fold_in(history)):
         recs = p.recommend(new, k=10)
@@ -478,7 +479,7 @@ def test_functions_may_give_ranks_order_or_repeats(train):
 # --- a list does not depend on who else asks
 
 @pytest.fixture(scope='module')
-def narrow(train): return Pipeline({'als': ImplicitALS(4, 2), 'new': NewArrivals(.1), 'recent': SimilarToRecent(n_recent=2, k=5), 'popular': Popular()}, n_candidates=20, n_each=6, n_rounds=1).fit(train)
+def narrow(train): return Pipeline({'als': ImplicitALS(4, 2), 'new': NewArrivals(.1), 'recent': NextItem(how='counts', window=2, n_neighbours=5), 'popular': Popular()}, n_candidates=20, n_each=6, n_rounds=1).fit(train)
 
 @pytest.mark.parametrize('seed', range(12))
 def test_alone_as_together_whatever_is_filtered(seed, train, narrow):
@@ -501,12 +502,12 @@ def ratings(values, seed=0):
 def test_repeated_events_change_no_list(train):
     df = ratings([1., 2, 3, 4, 5])
     twice = pd.concat([df, df.iloc[::2], df], ignore_index=True)
-    make = lambda: Pipeline({'recent': SimilarToRecent(n_recent=3), 'new': NewArrivals(.2), 'fresh': lambda u, k: None}, n_candidates=30, n_rounds=2, scorer=Scores(lambda X: X[:, -1]))
+    make = lambda: Pipeline({'new': NewArrivals(.2), 'fresh': lambda u, k: None}, n_candidates=30, n_rounds=2, scorer=Scores(lambda X: X[:, -1]))
     a, b = (make().fit(Interactions.from_df(d, duplicates='keep')).recommend(df.user.unique(), k=8) for d in (df, twice))
     pd.testing.assert_frame_equal(a, b)
     busy = df[df['item'] == df['item'].iloc[0]]
     much = pd.concat([df, *[busy.head(1)]*50], ignore_index=True)                     # one person, one item, fifty times
-    for m in (SimilarToRecent(), NewArrivals(.5)):
+    for m in (NewArrivals(.5),):
         x, y = (m.fit(Interactions.from_df(d, duplicates='keep')).recommend(df.user.unique(), k=8) for d in (df, much))
         pd.testing.assert_frame_equal(x, y)
 
@@ -536,7 +537,7 @@ def test_small_trains(pick, train):
     inter = Interactions.from_df(pick(train.df).reset_index(drop=True))
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter('always')
-        p = Pipeline({'als': ImplicitALS(2, 1), 'p': Popular(), 'new': NewArrivals(), 'recent': SimilarToRecent()}, n_candidates=10, n_rounds=2, order=[Diverse()]).fit(inter)
+        p = Pipeline({'als': ImplicitALS(2, 1), 'p': Popular(), 'new': NewArrivals(), 'recent': NextItem()}, n_candidates=10, n_rounds=2, order=[Diverse()]).fit(inter)
     n = min(10, len(inter.items) - 1)
     u = inter.users.ids[0]
     assert len(p.recommend(u, exclude_seen=False)) == n
@@ -641,10 +642,30 @@ def test_excluded_items_and_unknown_people(pipe, train):
     with pytest.raises(KeyError, match='999'): pipe.recommend('u1', exclude=[999])
     with pytest.raises(TypeError, match='Nearest'): pipe.recommend('u1', index=object())
 
+class Hourly(Popular):
+    "A generator that puts the item with the code of the hour first"
+    uses_context = personal = True
+    def fold_in(self, history): return User(vector=np.zeros(1), seen=self.encode_history(history)[0])
+    def vector_scores(self, vectors): return np.tile(self.item_scores, (len(vectors), 1))
+    def query_scores(self, query):
+        s = np.tile(self.item_scores, (len(query), 1))
+        if query.context: s[:, query.context['hour']] = s.max() + 1
+        return s
+
+def test_the_moment_reaches_the_generators(train, pipe):
+    p = Pipeline({'now': Hourly(), 'als': ImplicitALS(8, 2)}, scorer=None, weights={'now': 1, 'als': .01}).fit(train)
+    who = ['u1', User({5: 1.}, id='new')]
+    for hour in (8, 20):
+        recs = p.recommend(who, k=1, exclude_seen=False, context={'hour': hour})
+        assert recs['item'].tolist() == [train.items.ids[hour - 1]]*2
+        assert recs['item'].tolist() != p.recommend(who, k=1, exclude_seen=False)['item'].tolist()
+    assert p.uses_context and not pipe.uses_context
+    with pytest.raises(ValueError, match='Pipeline looks at no moment'): pipe.recommend('u1', context={'hour': 8})
+
 def test_because_is_answered_by_a_stage_that_can():
     inter = Interactions.from_df(ratings([1.]))
     knn = ItemKNN(k=20)
-    p = Pipeline({'als': Does(nothing), 'recent': SimilarToRecent(), 'knn': knn}, scorer=None, weights={'knn': 3}).fit(inter)
+    p = Pipeline({'als': Does(nothing), 'recent': NextItem(), 'knn': knn}, scorer=None, weights={'knn': 3}).fit(inter)
     for who in ('u1', User({1: 1., 2: 1., 3: 1.})):
         for item in p.recommend(who, k=5)['item']:
             want = knn.because(who, item)
@@ -655,7 +676,7 @@ def test_because_is_answered_by_a_stage_that_can():
 
 def test_because_of_recent_items_adds_up_to_the_score():
     inter = Interactions.from_df(ratings([1., 3., 5.]))
-    m = SimilarToRecent(n_recent=4, fade=.5).fit(inter)
+    m = NextItem(how='counts', window=4).fit(inter)
     for who in (*inter.users.ids[:8], User({3: 1., 7: 5., 9: 2.})):
         recs = m.recommend(who, k=3)
         for item, score in zip(recs['item'], recs.score): assert np.isclose(m.because(who, item, n=9).iloc[:, 1].sum(), score, rtol=1e-4)
@@ -666,7 +687,7 @@ def test_histories_are_checked_where_ratings_are_predicted():
     with pytest.raises(ValueError, match='off the scale'): stars.recommend(User({3: 50.}))
     with pytest.raises(ValueError, match='without a rating'): stars.recommend(User([3, 4]))
     assert len(stars.recommend(User({3: 5.}))) == 10
-    clicks = Pipeline({'als': ImplicitALS(2, 2), 'recent': SimilarToRecent(), 'p': Popular()}, scorer=None).fit(inter)
+    clicks = Pipeline({'als': ImplicitALS(2, 2), 'recent': NextItem(), 'p': Popular()}, scorer=None).fit(inter)
     assert told(lambda: clicks.recommend(User({3: 50.})))[1] == [] and len(clicks.recommend(User([3, 4]))) == 10
 
 def test_explain_and_funnel_take_what_recommend_takes(pipe, train):
@@ -697,9 +718,7 @@ def test_arrivals_of_times_with_fractions(unit):
     assert np.allclose(arrival_times(Interactions.from_df(df)), [0, 0, .25, .5, .75])
     assert np.allclose(arrival_times(Interactions.from_df(df.assign(timestamp=pd.to_datetime(df.timestamp*1e12)))), [0, 0, .25, .5, .75])
 
-@pytest.mark.parametrize('make,word', [(lambda: NewArrivals('a'), 'share'), (lambda: NewArrivals(None), 'share'), (lambda: NewArrivals(True), 'share'), (lambda: NewArrivals(np.nan), 'share'), (lambda: NewArrivals(1.5), 'share'), (lambda: SimilarToRecent(k=None), 'k='), (lambda: SimilarToRecent(k=0), 'k='),
-                                       (lambda: SimilarToRecent(n_recent=1.5), 'n_recent'), (lambda: SimilarToRecent(fade=None), 'fade'), (lambda: SimilarToRecent(fade=-1), 'fade'), (lambda: SimilarToRecent(fade=np.inf), 'fade'), (lambda: SimilarToRecent('als'), 'no Recommender'), (lambda: SimilarToRecent(Popular()).fit(log()), 'no item vectors'),
-                                       (lambda: SimilarToRecent().fit(Interactions.from_df(ratings([0., 1]))), 'above 0'), (lambda: SimilarToRecent().fit(Interactions.from_df(ratings([-1., 1]))), 'above 0')])
+@pytest.mark.parametrize('make,word', [(lambda: NewArrivals('a'), 'share'), (lambda: NewArrivals(None), 'share'), (lambda: NewArrivals(True), 'share'), (lambda: NewArrivals(np.nan), 'share'), (lambda: NewArrivals(1.5), 'share')])
 def test_settings_of_generators(make, word):
     with pytest.raises((ValueError, TypeError), match=word): make()
 

@@ -3,11 +3,11 @@ import inspect, warnings
 
 import numpy as np, pandas as pd, pytest
 
-from recsys_course.candidates import SimilarToRecent
 from recsys_course.data import Interactions
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.implicit import BPR, EASE, ImplicitALS, to_implicit
 from recsys_course.recommender import Bias, ItemKNN, Popular, PoorModelWarning, Recommender, User, item_neighbours
+from recsys_course.sequence import NextItem
 from recsys_course.simulate import World
 from recsys_course.towers import TwoTower
 
@@ -41,10 +41,10 @@ def test_many_users_in_little_memory(peak_growth):
         mine = inter.items.encode(got.loc[c-1, 'item'])
         assert (mine == want).all() or np.allclose(s[mine], s[want], rtol=1e-5)
 
-@pytest.mark.parametrize('make', [Bias, ItemKNN, BPR, ImplicitALS, EASE, TwoTower, SimilarToRecent, BiasedMF, ALS, FullBatchMF])
+@pytest.mark.parametrize('make', [Bias, ItemKNN, BPR, ImplicitALS, EASE, TwoTower, NextItem, BiasedMF, ALS, FullBatchMF])
 def test_every_number_among_the_settings_is_looked_at(make):
-    may_be_zero = {'reg', 'reg_bias', 'reg_scale', 'wd', 'lr_final', 'holdout', 'w0', 'shrink', 'damping', 'user_damping', 'item_damping', 'fade'} - ({'reg', 'reg_bias'} if make in (ALS, EASE) else set())
-    counts = {'n_factors', 'n_epochs', 'n_rounds', 'n_threads', 'n_neighbours', 'n_recent', 'k', 'bs', 'cg_steps', 'patience'}
+    may_be_zero = {'reg', 'reg_bias', 'reg_scale', 'wd', 'lr_final', 'holdout', 'w0', 'shrink', 'damping', 'user_damping', 'item_damping', 'decay', 'backward', 'hops', 'history_power', 'item_power'} - ({'reg', 'reg_bias'} if make in (ALS, EASE) else set())
+    counts = {'n_factors', 'n_epochs', 'n_rounds', 'n_threads', 'n_neighbours', 'window', 'k', 'bs', 'cg_steps', 'patience'}
     settings = [k for k, p in inspect.signature(make).parameters.items() if k not in ('seed', 'how', 'solver', 'similarity', 'model', 'centre', 'correct')]
     assert len(settings) > 2
     log = Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 2, 3], item=[1, 2, 2, 3, 1], rating=1)))
@@ -126,6 +126,25 @@ def test_leaving_out_and_skipping(rated):
     some = model.recommend(['nobody', 'u1', User({1: 5}), 'u2'], k=2, on_unknown='skip')
     assert list(dict.fromkeys(some.user)) == ['u1', 'new0', 'u2']
     with pytest.raises(ValueError, match='on_unknown'): model.recommend('u1', on_unknown='drop')
+
+class Hourly(Popular):
+    "At hour h, the items whose code has the remainder h by 24 come first"
+    uses_context = True
+    def query_scores(self, query):
+        hour = (query.context or {}).get('hour', 0)
+        return np.tile((np.arange(len(self.items)) % 24 == hour).astype(np.float32), (len(query), 1))
+
+def test_the_moment_reaches_a_model_that_looks_at_it_and_no_other(rated):
+    model, context = Hourly().fit(rated), {'hour': 7}
+    model.block_bytes = 1     # a block for each person: all of them ask at the same moment
+    for k, who in ((2, ['u1', 'u2']), (1, User({1: 5}))):
+        first = model.recommend(who, k=1, exclude_seen=False, context=context)['item']
+        assert first.tolist() == rated.items.ids[[6]].tolist()*k
+    assert model.recommend('u1', k=1, exclude_seen=False)['item'].tolist() == rated.items.ids[[23]].tolist()
+    assert context == {'hour': 7}
+    with pytest.raises(ValueError, match='ItemKNN looks at no moment'): ItemKNN(k=5).fit(rated).recommend('u1', context=context)
+    for bad in (7, ['hour'], {7: 'hour'}):
+        with pytest.raises(TypeError, match='a context is'): model.recommend('u1', context=bad)
 
 @pytest.mark.parametrize('who, error, says', [(pd.DataFrame(dict(a=[1], b=[2])), ValueError, r"df\['user'\]"), (['u1', np.ones(3)], TypeError, r'User\(vector=...\)'), ([['u1']], TypeError, 'raw ids')])
 def test_questions_that_name_nobody(who, error, says, rated):
