@@ -47,6 +47,10 @@ RMSE of predictions clipped to the scale, one thread; seconds: the median fit. `
 its first trials on priors and the number of factors also printed the errors on u1 to u5."""),
     'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), ''),
     'sequence': ('(k) What comes next', lambda: script('sequence'), ''),
+    'features': ('(l) Items that nobody has met', lambda: script('features'), ''),
+    'newcomers': ('(m) People of whom little is known', lambda: script('newcomers'), ''),
+    'context': ('(n) Columns beside the ids', lambda: script('context'), ''),
+    'offpolicy': ('(o) Judging a page from a log, and tests on people', lambda: script('offpolicy'), ''),
 }
 
 def cpu():

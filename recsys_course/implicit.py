@@ -195,7 +195,7 @@ class BPR(FactorModel):
             lr = np.float32(self.lr*(1 - e/n_epochs))
             if n > 1: self._descend_in_threads(log, n, lr, rng)
             else: self._descend(log, slice(None), pool, self.item_bias, lr, rng.integers(1, 2**62))
-        return self.check_factors(f'Lower lr (now {self.lr:g})').warn_if_poor(train, n_users=60, refit_up_to=0)
+        return self.check_factors(f'Lower lr (now {self.lr:g})').warn_if_poor(train, n_users=30, refit_up_to=0)
 
 # %% ../nbs/20_implicit.ipynb #2516331e
 # The step down for one pair
@@ -306,7 +306,7 @@ def solve_logistic(
     bias:np.ndarray,     # What is added to D x, shape (n,)
     w:np.ndarray,        # Weights, shape (n,)
     reg:float,           # Penalty
-    n_steps:int=8,       # Newton steps
+    n_steps:int=8,       # Newton steps, at most
 )->np.ndarray:           # Shape (d,)
     "The x that minimises w . log(1 + exp(-(D x + bias))) + reg/2 |x|^2, from 0 by Newton's method"
     x = np.zeros(D.shape[1])
@@ -314,7 +314,9 @@ def solve_logistic(
         g = 1/(1 + np.exp(D@x + bias))
         gradient = reg*x - D.T@(w*g)
         curvature = (D.T*(w*g*(1-g)))@D + reg*np.eye(len(x))
-        x = x - np.linalg.solve(curvature, gradient)
+        step = np.linalg.solve(curvature, gradient)
+        x = x - step
+        if np.abs(step).max() < 1e-7: break
     return x
 
 # %% ../nbs/20_implicit.ipynb #fad5f4d1

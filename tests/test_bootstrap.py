@@ -5,13 +5,16 @@ import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from hypothesis import given, settings, strategies as st
 
 import recsys_course.bootstrap as bootstrap
-from recsys_course.bootstrap import ColdStart, Questionnaire, average_taste_user, average_user, demographic_user, warm_start, with_average
+from recsys_course.bootstrap import ColdStart, PopularByProfile, Questionnaire, as_clicks, average_taste_user, average_user, demographic_user, warm_start, with_average
 from recsys_course.data import Interactions
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.check import check_recommender
-from recsys_course.implicit import ImplicitALS
+from recsys_course.graph import ItemGraph
+from recsys_course.implicit import EASE, ImplicitALS, to_implicit
 from recsys_course.recommender import Bias, ItemKNN, Popular, Recommender, User
 from recsys_course.simulate import World
+
+def done(recs): return list(recs.attrs['remedy'].values())
 
 @pytest.fixture(scope='module')
 def log(): return World(seed=3, n_users=200, n_items=150).sample(9_000)
@@ -37,7 +40,7 @@ def test_the_average_user_is_the_mean_of_folded_in_users_where_there_is_no_table
     by_hand = np.mean([m.fold_in(log.history(u)).vector for u in np.unique(log.df.user)], axis=0)
     np.testing.assert_allclose(average_user(m).vector, by_hand, atol=1e-5)
 
-@pytest.mark.parametrize('how', ['popular', 'disagreed', 'informative', 'tree', 'random'])
+@pytest.mark.parametrize('how', ['popular', 'diverse', 'disagreed', 'informative', 'tree', 'random'])
 def test_a_questionnaire_never_repeats_itself_and_ends(how, model, log):
     q = Questionnaire(model, log, n=4, how=how)
     for reply, n in ((lambda i: 4, 4), (lambda i: None, 16)):
@@ -85,7 +88,7 @@ def test_profiles_unknown_values_and_missing_tables(model, log):
     bare = Interactions.from_df(log.df)
     with pytest.raises(ValueError, match='user_info is None'): demographic_user(model, bare, {})
     for missing in (dict(), dict(age=None), dict(age=np.nan, gender='M')): assert np.isfinite(demographic_user(model, log, missing)).all()
-    assert list(ColdStart(model, bare).recommend(User(profile=dict(age=3))).attrs['remedy'].values()) == ['popular']
+    with pytest.warns(UserWarning, match='a profile says nothing'): assert done(ColdStart(model, bare).recommend(User(profile=dict(age=3)))) == ['popular']
 
 def test_warm_start_uses_the_other_and_changes_nothing(log):
     mine, theirs = (log.take(np.isin(log.df.user, log.users.ids[a::2])) for a in (0, 1))
@@ -107,27 +110,36 @@ def test_a_warm_model_survives_saving(log, tmp_path):
     pd.testing.assert_frame_equal(BiasedMF.load(tmp_path).recommend(log.users.ids[:3]), warm.recommend(log.users.ids[:3]))
 
 def test_cold_start_says_what_it_did(model, log):
-    cold, known, item = ColdStart(model, log), log.df.user.iloc[0], log.items.ids[0]
+    known, item = log.df.user.iloc[0], log.items.ids[0]
     table = pd.DataFrame(dict(item=[item], rating=[5]))
-    for who, remedy in ((User(), 'popular'), (known, 'known user'), (User(profile=dict(age=20)), 'profile'), (User({item: 5}), 'fold-in'),
-                        (User(table), 'fold-in'), (User({}), 'popular'), (User({}, id=known), 'known user'), (User(table, profile=dict(gender='F')), 'fold-in from profile')):
-        recs = cold.recommend(who, k=4)
-        assert list(recs.attrs['remedy'].values()) == [remedy] and len(recs) == 4, who
-        if isinstance(who, User) and who.history is not None and len(who.history): assert item not in set(recs['item'])
-    with pytest.raises(KeyError, match='1000000'): cold.recommend(10**6)
+    asks = [User(), known, User(profile=dict(age=20)), User({item: 5}), User(table), User({}), User({}, id=known), User(table, profile=dict(gender='F'))]
+    by_lists = ['popular', 'ItemGraph, known user', 'popular by profile', 'ItemGraph by fold-in', 'ItemGraph by fold-in', 'popular', 'ItemGraph, known user', 'ItemGraph by profile and fold-in']
+    by_stars = ['popular', 'BiasedMF, known user', 'BiasedMF by profile', 'BiasedMF by fold-in', 'BiasedMF by fold-in', 'popular', 'BiasedMF, known user', 'BiasedMF by profile and fold-in']
+    for lists, remedies in (('auto', by_lists), (None, by_stars)):
+        cold = ColdStart(model, log, lists=lists)
+        for who, remedy in zip(asks, remedies):
+            recs = cold.recommend(who, k=4)
+            assert done(recs) == [remedy] and len(recs) == 4, who
+            if isinstance(who, User) and who.history is not None and len(who.history): assert item not in set(recs['item'])
+        with pytest.raises(KeyError, match='1000000'): cold.recommend(10**6)
 
-@pytest.mark.parametrize('make', [BiasedMF, Bias, ItemKNN, Popular, lambda: ImplicitALS(8)])
-def test_cold_start_keeps_the_contract(make): check_recommender(lambda: ColdStart(make()))
+@pytest.mark.parametrize('make, lists', [(BiasedMF, 'auto'), (BiasedMF, None), (Bias, None), (ItemKNN, None), (Popular, 'auto'), (lambda: ImplicitALS(8), 'auto'), (Bias, EASE), (BiasedMF, lambda: BiasedMF(n_factors=4)), (lambda: ItemKNN(centre=False), 'auto')])
+def test_cold_start_keeps_the_contract(make, lists): check_recommender(lambda: ColdStart(make(), lists=lists() if callable(lists) else lists))
 
 def test_a_list_for_many_is_the_lists_of_each(model, log, tmp_path):
     cold, known, item = ColdStart(model, log), log.df.user.iloc[0], log.items.ids[0]
     asks = [known, User({item: 5}, id='Zoe'), User(profile=dict(age=20), id='Max'), User(id='nobody')][:3]
     whole = cold.recommend(asks, k=6)
-    assert whole.attrs['remedy'] == {known: 'known user', 'Zoe': 'fold-in', 'Max': 'profile'}
+    assert whole.attrs['remedy'] == {known: 'ItemGraph, known user', 'Zoe': 'ItemGraph by fold-in', 'Max': 'popular by profile'}
     for who, name in zip(asks, (known, 'Zoe', 'Max')):
         pd.testing.assert_frame_equal(whole[whole.user == name].reset_index(drop=True), cold.recommend(who, k=6), check_dtype=False)
     cold.save(tmp_path/'c')
-    pd.testing.assert_frame_equal(Recommender.load(tmp_path/'c').recommend(asks, k=6), whole)
+    again = Recommender.load(tmp_path/'c')
+    pd.testing.assert_frame_equal(again.recommend(asks, k=6), whole)
+    np.testing.assert_array_equal(again.predict(asks, item), cold.predict(asks, item))
+    cold.save(tmp_path/'d')
+    ColdStart(model, log, lists=EASE()).save(tmp_path/'c')                 # replaces it
+    assert type(Recommender.load(tmp_path/'c').maker) is EASE
 
 def test_a_network_of_factors_is_as_linear_as_any_other(log):
     "`average_user`, `Questionnaire` and the index give one answer about a `Learner`'s dot product: it has user vectors"
@@ -158,7 +170,7 @@ def test_movielens_five_ratings_beat_the_average_user(movielens):
         m = BiasedMF(n_factors=20).fit(train)
         cold, avg, se = ColdStart(m, train), average_user(m).vector, np.zeros(2)
         for u, g in rest.df.sample(frac=1, random_state=seed).groupby('user'):
-            v, test = cold.fold_in(g.head(5)).vector, g.iloc[10:]
+            v, test = cold.star_vector(User(dict(zip(g['item'][:5], g.rating[:5]))))[0], g.iloc[10:]
             codes = inter.items.encode(test['item'])
             se += [np.square(np.clip(m.vector_scores(o[None])[0, codes], 1, 5) - test.rating).sum() for o in (v, avg)]
         gains.append(1 - np.sqrt(se[0]/se[1]))
@@ -183,7 +195,7 @@ def moved(m, inter, a, b):
     res.user_factors, res.item_factors = m.user_factors*a**.5, m.item_factors*a**.5
     return res
 
-scales = {'0..4': (1, -1), '0..1': (.25, -.25), '0..100': (25, -25), '-10..10': (5, -15), '2..10': (2, 0), '-1..3': (1, -2)}
+scales = {'0..4': (1, -1), '0..1': (.25, -.25), '0..100': (25, -25), '-10..10': (5, -15), '2..10': (2, 0), '-1..3': (1, -2), '-1..1': (.5, -1.5)}
 
 @pytest.fixture(scope='module')
 def stars():
@@ -193,7 +205,7 @@ def stars():
 def on_scale(df, a, b): return df.assign(rating=df.rating*a + b)
 
 @pytest.mark.parametrize('scale', scales)
-@pytest.mark.parametrize('how', ['popular', 'disagreed', 'informative', 'tree', 'random'])
+@pytest.mark.parametrize('how', ['popular', 'diverse', 'disagreed', 'informative', 'tree', 'random'])
 def test_another_scale_asks_the_same_questions(how, scale, stars):
     (inter, m), (a, b) = stars, scales[scale]
     other = Interactions.from_df(on_scale(inter.df, a, b))
@@ -213,12 +225,15 @@ def test_another_scale_gives_the_same_cold_starts(scale, stars):
     info = pd.DataFrame(dict(age=[20 + u % 40 for u in inter.users.ids], gender=['F' if u % 2 else 'M' for u in inter.users.ids]), index=inter.users.ids)
     inter, other = (Interactions.from_df(df, user_info=info) for df in (inter.df, on_scale(inter.df, a, b)))
     items = inter.items.ids[:4].tolist()
-    colds = ColdStart(m, inter), ColdStart(moved(m, other, a, b), other)
-    for history, profile in (({items[0]: 1, items[1]: 5, items[2]: 4}, None), ({items[0]: 1}, dict(age=30)), (None, dict(gender='F')), (None, None)):
-        asks = [User(None if history is None else {i: r*s + t for i, r in history.items()}, profile) for s, t in ((1, 0), (a, b))]
-        recs = [c.recommend(u, k=12) for c, u in zip(colds, asks)]
-        assert recs[0]['item'].tolist() == recs[1]['item'].tolist(), (history, profile)
-        assert list(recs[0].attrs['remedy'].values()) == list(recs[1].attrs['remedy'].values())
+    for lists in ('auto', None):
+        colds = ColdStart(m, inter, lists=lists), ColdStart(moved(m, other, a, b), other, lists=lists)
+        for history, profile in (({items[0]: 1, items[1]: 5, items[2]: 4}, None), ({items[0]: 1}, dict(age=30)), (None, dict(gender='F')), (None, None)):
+            asks = [User(None if history is None else {i: r*s + t for i, r in history.items()}, profile) for s, t in ((1, 0), (a, b))]
+            recs = [c.recommend(u, k=12) for c, u in zip(colds, asks)]
+            assert recs[0]['item'].tolist() == recs[1]['item'].tolist(), (history, profile)
+            assert done(recs[0]) == done(recs[1])
+            predicted = [c.predict(u, items) for c, u in zip(colds, asks)]
+            np.testing.assert_allclose(predicted[0]*a + b, predicted[1], atol=2e-3*a)
 
 def test_the_bonus_for_fame_is_a_share_of_the_scale(stars):
     inter, m = stars
@@ -247,7 +262,7 @@ def test_entropy_counts_zeros_and_needs_no_table_of_all_values():
     X.data = rng.random(X.nnz)
     np.testing.assert_allclose(bootstrap.rating_entropy(X), np.log(np.diff(X.tocsc().indptr)))
 
-@pytest.mark.parametrize('how', ['popular', 'disagreed', 'informative', 'tree'])
+@pytest.mark.parametrize('how', ['popular', 'diverse', 'disagreed', 'informative', 'tree'])
 def test_the_order_of_rows_and_the_names_of_ids_do_not_matter(how, stars):
     inter, m = stars
     plain = Questionnaire(m, inter, n=6, how=how).run(lambda i: 1 + i % 5)
@@ -297,7 +312,8 @@ bad_numbers = dict(n=[0, -1, 2.5, np.nan, np.inf, None, '8'], most=[0, -1, 2.5, 
 @pytest.mark.parametrize('name, value', [(k, v) for k, vs in bad_numbers.items() for v in vs])
 def test_settings_of_a_questionnaire(name, value, stars): refused(lambda: Questionnaire(stars[1], stars[0], **{name: value}), f'{name}=', str(value))
 
-others = {'fame': (lambda m, x, v: ColdStart(m, x, fame=v), [-1, np.nan, np.inf, None]), 'Famous.fame': (lambda m, x, v: bootstrap.Famous(m, v), [-1, np.nan, np.inf, None]),
+others = {'fame': (lambda m, x, v: ColdStart(m, x, fame=v), [-1, np.nan, np.inf, None]), 'lists': (lambda m, x, v: ColdStart(m, x, lists=v), ['best', 3, BiasedMF]),
+          'profile.reg': (lambda m, x, v: PopularByProfile(v), [-1, 0, np.nan, None]), 'Famous.fame': (lambda m, x, v: bootstrap.Famous(m, v), [-1, np.nan, np.inf, None]),
           'reg': (lambda m, x, v: bootstrap.Demography(v), [-1, 0, np.nan, None]), 'max_users': (lambda m, x, v: bootstrap.UserPrior(m, x, v), [0, -1, 1.5]),
           'seed': (lambda m, x, v: bootstrap.UserPrior(m, x, seed=v), [-1, None, .5]), 'min_ratings': (lambda m, x, v: average_taste_user(m, v), [-1, np.nan, np.inf]),
           'items.min_ratings': (lambda m, x, v: bootstrap.with_item_features(m, x, v), [-1, np.nan, None]), 'items.reg': (lambda m, x, v: bootstrap.with_item_features(m, x, reg=v), [-1, 0, np.nan, None]),
@@ -355,7 +371,8 @@ def test_answers_and_histories_in_tables_of_others(library, stars):
     inter, m = stars
     i = int(inter.items.ids[0])
     assert Questionnaire(m, inter).user(make(dict(item=[i], answer=[3]))).notes['answers'] == {i: 3}
-    np.testing.assert_array_equal(ColdStart(m, inter).fold_in(make(dict(item=[i], rating=[3]))).vector, ColdStart(m, inter).fold_in({i: 3}).vector)
+    cold = ColdStart(m, inter)
+    np.testing.assert_array_equal(cold.fold_in(make(dict(item=[i], rating=[3]))).vector, cold.fold_in({i: 3}).vector)
 
 @pytest.mark.parametrize('value', [True, False, np.True_, [3], (3,), np.array([3]), {'a': 1}, 3+0j, 10**400, np.inf, -np.inf, 'none', '4,5', pd.Timestamp('2020'), object(), 0, 6, -3, '1e9'])
 def test_answers_that_are_none(value, stars):
@@ -413,8 +430,10 @@ def test_histories_that_are_none(history, stars):
 
 def test_vectors_of_another_model(stars):
     cold = ColdStart(stars[1], stars[0])
-    refused(lambda: cold.recommend(User(vector=np.zeros(99))), '99', 'the model has 5')
-    refused(lambda: cold.recommend(User(vector=np.full(5, np.nan))), 'finite')
+    n = 1 + len(stars[0].items)
+    refused(lambda: cold.recommend(User(vector=np.zeros(99))), '99', f'the model has {n}')
+    refused(lambda: cold.recommend(User(vector=np.full(n, np.nan))), 'finite')
+    refused(lambda: ColdStart(stars[1], stars[0], lists=None).recommend(User(vector=np.zeros(99))), '99', 'the model has 5')
 
 @pytest.mark.parametrize('again', [lambda u: pickle.loads(pickle.dumps(u)), copy.copy, copy.deepcopy], ids=['pickle', 'copy', 'deepcopy'])
 def test_a_copied_user_has_still_seen_what_they_saw(again, stars):
@@ -461,8 +480,9 @@ def test_profiles_of_all_types_say_the_same(how, holes, model, log):
     plain, same = (ColdStart(model, Interactions.from_df(log.df, user_info=o, item_info=log.item_info)) for o in (info, other))
     for profile in (dict(age=30), dict(gender='F', occupation=log.user_info.occupation.iloc[0]), dict(age=pd.NA, gender='M')):
         a, b = (c.recommend(User(profile=profile), k=8) for c in (plain, same))
-        assert list(b.attrs['remedy'].values()) == ['profile']
+        assert done(b) == ['popular by profile']
         pd.testing.assert_frame_equal(a, b)
+        np.testing.assert_allclose(*(c.predict(User(profile=profile), log.items.ids[:9]) for c in (plain, same)), atol=1e-5)
     np.testing.assert_allclose(plain.profiles, same.profiles, atol=1e-5)
 
 @pytest.mark.parametrize('how', kinds)
@@ -474,7 +494,7 @@ def test_item_tables_of_all_types_say_the_same(how, log):
     a, b = (bootstrap.with_item_features(m, Interactions.from_df(rare.df, user_info=log.user_info, item_info=o)) for o in (info, other))
     np.testing.assert_allclose(a.item_factors, b.item_factors, atol=1e-5)
     np.testing.assert_array_equal(a.known_items, b.known_items)
-    cold = ColdStart(m, Interactions.from_df(rare.df, user_info=log.user_info, item_info=info))
+    cold = ColdStart(m, Interactions.from_df(rare.df, user_info=log.user_info, item_info=info), lists=None)
     unknown = set(rare.items.ids[~cold.known_items[1:]])
     assert unknown and not unknown & set(rare.df['item'])
     recs = cold.recommend([User({rare.df['item'].iloc[0]: 5}), User(), rare.df.user.iloc[0]], k=cold.known_items.sum() - 60)
@@ -564,5 +584,126 @@ def test_a_list_may_leave_out_items_and_skip_strangers(stars):
     cold, user = ColdStart(m, inter), inter.users.ids[0]
     best = cold.recommend(user, k=3)['item'].tolist()
     assert cold.recommend(user, k=2, exclude=best[:1])['item'].tolist() == best[1:]
-    assert cold.recommend([user, 10**6], k=2, on_unknown='skip').attrs['remedy'] == {user: 'known user'}
+    assert cold.recommend([user, 10**6], k=2, on_unknown='skip').attrs['remedy'] == {user: 'ItemGraph, known user'}
     refused(lambda: cold.recommend(user, on_unknown='guess'), 'guess')
+
+# Lists from a list model, predictions from a rating model
+
+def by_hand(cold, log, history, profile=None):
+    "Scores of a newcomer, from the definition, with dense arrays"
+    X = np.zeros((len(log.users), len(log.items)))
+    u, i, r = log.codes()
+    X[u, i] = r
+    met, graph = X > 0, ItemGraph().fit(as_clicks(log))
+    h = np.zeros(len(log.items))
+    mean = np.mean(list(history.values())) if history else 0
+    for item, rating in history.items(): h[log.items.encode([item])[0]] = 1 + (rating >= mean)
+    popular = met.sum(0).astype(float) if profile is None else cold.popular.vector_scores(cold.popular.vector_of(profile)[None])[0].astype(float)
+    unit = lambda s: (s - s[1:].mean())/max(s[1:].std(), 1e-9)
+    n = len(history)
+    return n/(n + 1)*unit(h@graph.weights.toarray()) + unit(popular)/(n + 1)
+
+@pytest.mark.parametrize('n', [0, 1, 2, 6])
+@pytest.mark.parametrize('profile', [None, dict(age=30, gender='F')])
+def test_lists_are_a_list_models_and_popularity_counts_as_one_answer(n, profile, model, log):
+    cold, history = ColdStart(model, log), {int(i): 1 + int(i) % 5 for i in log.items.ids[5:5+n]}
+    want = by_hand(cold, log, history, profile)
+    got = cold.query_scores(cold.query(User(history, profile)))[0]
+    rated = np.bincount(log.codes()[1], minlength=len(log.items)) > 0
+    np.testing.assert_allclose(got[rated], want[rated], atol=1e-3)
+    assert (got[~rated] < got[rated].min()).all()
+
+def test_without_a_word_the_list_is_the_popular_one(model, log):
+    popular = Popular().fit(log).recommend(User(history=[]), k=20)['item'].tolist()
+    for lists in ('auto', None, EASE()): assert ColdStart(model, log, lists=lists).recommend(User(), k=20)['item'].tolist() == popular
+
+def test_predictions_are_the_rating_models(model, log):
+    known, items = log.df.user.iloc[0], log.items.ids[:7]
+    cold = ColdStart(model, log)
+    prior = bootstrap.UserPrior(cold.ready, log)
+    np.testing.assert_allclose(cold.predict(known, items), cold.ready.predict(known, items))
+    history = {int(items[0]): 5, int(items[3]): 2}
+    for who, v in ((User(history), prior.after(cold.items.encode(list(history)), [5, 2])[0]), (User(), prior.mean), (User(profile=dict(age=30)), cold.demography.vector(dict(age=30)))):
+        np.testing.assert_allclose(cold.predict(who, items), np.clip(cold.ready.vector_scores(v[None])[0, 1:8], *model.scale), rtol=1e-5)
+    both = cold.predict([User(history), known], items[:2])
+    assert both.shape == (2,) and both[1] == cold.predict(known, items[1])[0]
+    with pytest.raises(ValueError, match='2 users but 3 items'): cold.predict([User(), known], items[:3])
+    with pytest.raises(NotImplementedError, match='scores, not ratings'): ColdStart(ImplicitALS(4, 2).fit(log), log).predict(User(history), items)
+    assert np.isfinite(ColdStart(ItemKNN().fit(log), log).predict([User(), User(history)], items[0])).all()
+
+def test_what_was_liked_counts_twice():
+    df = pd.DataFrame([(1, 1, 5), (1, 2, 1), (1, 2, 3), (2, 1, 2), (3, 1, 0), (3, 2, -1)], columns=['user', 'item', 'rating'])
+    got = as_clicks(Interactions.from_df(df, duplicates='keep'))
+    assert got.df.set_index(['user', 'item']).rating.to_dict() == {(1, 1): 2, (1, 2): 1, (2, 1): 2, (3, 1): 2, (3, 2): 1}
+    assert as_clicks(Interactions.from_df(df.assign(rating=.1), duplicates='keep')).df.rating.eq(2).all()
+
+def test_popular_by_profile_is_ridge_regression_of_who_met_what(log):
+    from sklearn.linear_model import Ridge
+    p = PopularByProfile(50.).fit(log)
+    met = np.unique(log.codes()[0])
+    seen = np.zeros((len(log.users), len(log.items)))
+    seen[log.codes()[:2]] = 1
+    r = Ridge(alpha=50.).fit(p.user_features[met], seen[met])
+    np.testing.assert_allclose(p.scores(met), r.predict(p.user_features[met]), atol=1e-4)
+    check_recommender(PopularByProfile)
+    assert p.recommend(User(profile=dict(age=20)), k=3).shape == (3, 4) and p.personal
+    bare = PopularByProfile().fit(Interactions.from_df(log.df))
+    assert not bare.personal and bare.recommend(User(), k=9)['item'].tolist() == Popular().fit(log).recommend(User([]), k=9)['item'].tolist()
+
+def test_who_makes_lists():
+    makers = {BiasedMF: ItemGraph, Bias: ItemGraph, ItemKNN: ItemGraph, Popular: Popular, ImplicitALS: ImplicitALS, EASE: EASE}
+    for make, maker in makers.items(): assert type(ColdStart(make()).maker) is maker
+    assert ColdStart(BiasedMF(), lists=None).maker is None
+    fitted = EASE().fit(to_implicit(Interactions.from_df(table())))
+    inter = Interactions.from_df(table())
+    weights = fitted.weights.copy()
+    cold = ColdStart(BiasedMF(n_factors=2).fit(inter), inter, lists=fitted)
+    assert cold.maker is fitted and (fitted.weights == weights).all()          # what is fitted is left alone
+    refused(lambda: ColdStart(BiasedMF(n_factors=2).fit(inter), inter, lists=EASE().fit(World(seed=4, n_users=30, n_items=40).sample(500))), 'fitted to')
+
+@pytest.mark.parametrize('rows', [[(1, 1, 3)], [(u, 1, 3) for u in range(9)], [(1, i, 3) for i in range(9)], [(u, u, 1 + u % 5) for u in range(9)], [(u, i, 4) for u in range(5) for i in range(4)]])
+def test_odd_data_gives_finite_lists(rows):
+    inter = Interactions.from_df(pd.DataFrame(rows, columns=['user', 'item', 'rating']))
+    cold = ColdStart(BiasedMF(n_factors=2, n_epochs=2)).fit(inter)
+    item = inter.items.ids[0]
+    for who in (User(), User({item: 3} if len({r for *_, r in rows}) > 1 else [item]), inter.users.ids[0]):
+        s = cold.query_scores(cold.query(who))
+        assert np.isfinite(s).all() and s.dtype == np.float32
+
+def test_a_questionnaires_answers_make_a_list(model, log):
+    q, cold = Questionnaire(model, log, n=3), ColdStart(model, log)
+    you = q.run(lambda i: 4)
+    assert done(cold.recommend(you, k=4)) == ['ItemGraph by fold-in']
+    np.testing.assert_array_equal(cold.recommend(you, k=4)['item'], cold.recommend(User(you.history), k=4)['item'])
+
+def test_profiles_share_no_item_and_no_name(model, log):
+    found = Questionnaire(model, log).profiles(5, 6)
+    items = [i for row in found['items'] for i in row]
+    assert len(items) == len(set(items)) == 30 and found.name.nunique() == 5
+    bare = Questionnaire(model, Interactions.from_df(log.df)).profiles(3)
+    assert bare.name.tolist() == ['profile 0', 'profile 1', 'profile 2']
+
+def test_cold_start_takes_no_moment(stars):
+    refused(lambda: ColdStart(stars[1], stars[0]).recommend(User(), context={'hour': 8}), 'no moment')
+
+def test_movielens_lists_of_newcomers(movielens):
+    "nDCG@10 of people left out: popular before the first answer, .24 after five, .28 after ten"
+    from recsys_course.datasets import load_movielens
+    inter = load_movielens('100k', path=movielens, download=False)
+    rng, people = np.random.default_rng(0), inter.users.ids.to_numpy()
+    tried = rng.choice(people, 300, replace=False)                             # settings were chosen on these
+    held = np.sort(rng.choice(np.setdiff1d(people, tried), 300, replace=False))
+    mask = inter.df.user.isin(held).to_numpy()
+    train, rest = inter.take(~mask), inter.df[mask].sample(frac=1, random_state=0)
+    cold, found = ColdStart(BiasedMF(n_factors=20)).fit(train), {n: [] for n in (0, 1, 2, 5, 10)}
+    gain = 1/np.log2(np.arange(2, 12))
+    for u, g in rest.groupby('user'):
+        n_test = min(len(g)//2, 20)
+        liked, told = set(g[:n_test][g.rating[:n_test] >= 4]['item']), g[n_test:]
+        if not liked: continue
+        seen = train.items.encode(told['item'])
+        asks = [User(dict(zip(told['item'][:n], told.rating[:n])), id=f'new{u} {n}', seen=seen) for n in found]
+        recs = cold.recommend(asks)
+        for (n, own), (_, row) in zip(found.items(), recs.groupby('user', sort=False)): own.append((np.isin(row['item'], list(liked))*gain).sum()/gain[:len(liked)].sum())
+    means = {n: np.mean(v) for n, v in found.items()}
+    assert means[5] > .26 and means[10] > .285 and means[0] == pytest.approx(.1595, abs=.001) and min(means[1], means[2]) > means[0] + .02, means

@@ -85,5 +85,5 @@ def test_a_misshapen_lesson_is_seen(tmp_path):
 def test_lists_hold_every_notebook_and_model(repo):
     from recsys_course._course import LESSONS, MODELS
     assert [n for n, *_ in LESSONS] == sorted(p.stem for p in (repo/'nbs').glob('[0-9][0-9]_*.ipynb'))
-    assert {'Popular', 'Bias', 'ItemKNN', 'BiasedMF', 'ALS', 'FullBatchMF', 'BPR', 'ImplicitALS', 'EASE', 'TwoTower', 'SimilarToRecent', 'NewArrivals'} <= set(MODELS)
+    assert {'Popular', 'Bias', 'ItemKNN', 'BiasedMF', 'ALS', 'FullBatchMF', 'BPR', 'ImplicitALS', 'EASE', 'TwoTower', 'NextItem', 'NewArrivals'} <= set(MODELS)
     assert set(MODELS.values()) <= set(sources)

@@ -11,7 +11,7 @@ from recsys_course import core
 from recsys_course.core import Damaged, FeatureEncoder, Saveable, model_json
 
 MODULES = 'data recommender factorize bayes models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
-ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
+ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'FeatureModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
 
 def library():
     for name in MODULES: importlib.import_module(f'recsys_course.{name}')
@@ -32,9 +32,11 @@ def every_object():
     "{name: fitted object} with one of each class"
     library()
     from recsys_course.bayes import BayesianMF
-    from recsys_course.bootstrap import ColdStart, Demography, UserPrior
-    from recsys_course.candidates import NewArrivals, SharedOrder, SimilarToRecent
+    from recsys_course.bootstrap import ColdStart, Demography, PopularByProfile, UserPrior
+    from recsys_course.candidates import NewArrivals, SharedOrder
+    from recsys_course.context import FactorizationMachine
     from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
+    from recsys_course.features import ContentKNN, Features, Hybrid
     from recsys_course.graph import Blend, ItemGraph, LightGCN
     from recsys_course.hashing import HashedDotProduct, HashedEmbedding, QREmbedding
     from recsys_course.implicit import BPR, EASE, ImplicitALS
@@ -57,14 +59,17 @@ def every_object():
         with learn.no_bar(), learn.no_logging(): learn.fit(1)
         return learn
     X = rng.normal(size=(300, 9)).astype(np.float32)
+    content = ContentKNN(Features(['year', 'genres'])).fit(train)
     found = [Popular().fit(train), Bias().fit(train), ItemKNN(k=5).fit(train), als, BiasedMF(n_factors=4, n_epochs=2).fit(train), FullBatchMF(n_factors=4, n_epochs=2).fit(train),
              BayesianMF(n_factors=2, n_samples=4, burn=2).fit(train), BPR(n_factors=4, n_epochs=2).fit(train), ImplicitALS(n_factors=4, n_epochs=2).fit(train), EASE().fit(train), TwoTower(n_factors=4, n_epochs=1).fit(train),
-             LearnerRecommender(learner, train), SimilarToRecent().fit(train), NewArrivals().fit(train), SharedOrder(rng.random(m)), Nearest(als, effort=20).prepare(train) if hasattr(Nearest, 'prepare') else Nearest(als),
+             LearnerRecommender(learner, train), NewArrivals().fit(train), SharedOrder(rng.random(m)), Nearest(als, effort=20).prepare(train) if hasattr(Nearest, 'prepare') else Nearest(als),
              ColdStart(als, train), UserPrior(als, train), Demography().fit(als, train), FeatureEncoder(train.item_info, ['year', 'genres']), SigmoidLink(1., 5.),
              PairFeatures(train), Ranker(n_trees=3, min_leaf=2).fit(X, (X[:, 0] > .5).astype(int), groups=np.full(30, 10)), ANNIndex(rng.normal(size=(400, 8)).astype(np.float32), 'dot'),
              ItemFilter('keep', rng.random(m) < .8), LevelFilter('age', rng.random(n), rng.random(m)), PairFilter('out', train.csr()), Diverse().prepare(train), Cap(2, 5).prepare(train), Pin([105]).prepare(train), Promote([106]).prepare(train), Fresh().prepare(train),
              DotProduct(9, 8, 4), DotProductBias(9, 8, 4), EmbeddingNN((9, 4), (8, 4), layers=(6,)), RecommenderNet(9, 8, 4, hidden=(6,)), WideDeep.from_inter(train, n_factors=4, layers=(6,)), HashedEmbedding(11, 4), QREmbedding(90, 11, 4), HashedDotProduct(11, 12, 4),
              ItemGraph(n_factors=2, smooth_weight=.3).fit(train), LightGCN(4, n_layers=1, n_epochs=1).fit(train), Blend(dict(graph=ItemGraph(), pop=Popular()), dict(graph=.7, pop=.3)).fit(train),
+             PopularByProfile().fit(train), FactorizationMachine('age', 'year', n_factors=2, n_samples=2, burn=2, n_chains=1).fit(train),
+             Features(['year', 'genres']).fit(train.item_info), content, content.content, Hybrid(features=Features(['year', 'genres'])).fit(train),
              NextItem().fit(train), SASRec(4, n_layers=1, n_heads=1, n=5, n_epochs=1).fit(train), SequenceNet(9, 4, 5, 1, 1, 0.),
              Pipeline(dict(als=als, pop=Popular().fit(train)), order=[Cap(2, 5)], n_candidates=12, n_rounds=2).fit(train)]
     return {type(o).__name__: o for o in found}
@@ -83,6 +88,7 @@ def answers(obj):
     elif name == 'Ranker': frames = [obj.predict(np.ones((2, 9), np.float32))]
     elif name == 'PairFeatures': frames = [np.nan_to_num(obj.of(np.array([1, 2]), np.array([3, 4])))]
     elif name == 'FeatureEncoder': frames = [obj.matrix(pd.DataFrame(dict(year=[1970, 1980], genres=['a', 'b'])))]
+    elif name == 'Features': frames = [obj.matrix(pd.DataFrame(dict(year=[1970., 1980.], genres=['a', 'b']))).toarray().ravel()]
     elif name == 'UserPrior': frames = list(obj.after(np.array([1, 2]), np.array([3., 4.])))
     elif name == 'Demography': frames = [obj.vector(dict(age=30))]
     elif name == 'SigmoidLink': frames = [obj(np.array([0., 1.]))]
