@@ -89,8 +89,8 @@ def item_table(
 )->pd.DataFrame:          # A row for each item code, an empty one first
     "What is known of the items of a log; raises ValueError where that is nothing"
     info = train.item_info
-    if info is None: raise ValueError('train has no item_info: give a table of what is known of items to '
-                                      'Interactions.from_df(df, item_info=table)')
+    if info is None: raise ValueError('train has no item_info, so nothing is known of its items: give a table about '
+                                      'items with it (item_info=table, or --items FILE in the command line)')
     if not info.index.isin(train.items.ids).any():
         raise ValueError(f'item_info knows ids such as {info.index.tolist()[0]!r}, and the items of train are like '
                          f'{train.items.ids.tolist()[0]!r}: index the table by the same ids')

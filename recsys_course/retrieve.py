@@ -1105,8 +1105,8 @@ def understand(self:Nearest, user): # User
 
 @patch
 def query_scores(self:Nearest, query): # From `query`
-    "Scores of the model for whoever is asked about, without the index"
-    return self.model.query_scores(query)
+    "Scores for whoever is asked about, without the index"
+    return self.model.query_scores(query) if query.context else Recommender.query_scores(self, query)
 
 @patch(as_prop=True)
 def uses_context(self:Nearest):

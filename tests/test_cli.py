@@ -131,12 +131,17 @@ def test_similar_by_id_and_by_title(shop, inter):
 
 @pytest.mark.parametrize('model', MODELS)
 def test_every_model_trains_saves_and_comes_back(shop, model, tmp_path):
-    start = json.loads(ok('train', shop/'ratings.csv', '--model', model.lower(), '--json', cwd=tmp_path))
+    about = ('--items', shop/'items.csv') if model in ('ContentKNN', 'Hybrid') else ()       # these know items by their features
+    start = json.loads(ok('train', shop/'ratings.csv', *about, '--model', model.lower(), '--json', cwd=tmp_path))
     assert start['model'] == model and start['ratings'] == 2000 and start['out'] == 'model' and len(list((tmp_path/'model').glob('model-*.safetensors'))) == 1
     rows = json.loads(ok('recommend', 'model', '--user', 7, '-k', 3, '--json', cwd=tmp_path))
-    assert [r['rank'] for r in rows] == [1, 2, 3] and 'title' not in rows[0]
+    assert [r['rank'] for r in rows] == [1, 2, 3] and ('title' in rows[0]) == bool(about)
     made = type(C.open_model(tmp_path/'model')).__name__
     assert made == ('LearnerRecommender' if model in ('DotProductBias', 'EmbeddingNN') else model)
+
+@pytest.mark.parametrize('model', ['ContentKNN', 'Hybrid'])
+def test_models_of_features_ask_for_features(shop, model, tmp_path):
+    assert 'item_info' in refused('train', shop/'ratings.csv', '--model', model, cwd=tmp_path)
 
 def test_a_seed_repeats_and_a_setting_matters(shop, tmp_path):
     lists = {}
