@@ -320,7 +320,6 @@ for how in KINDS:
     def _features(how=how, key='item'):
         "Means, counts, ranks, smoothed means of train only; year; popularity and quality from elsewhere"
         train, test, rng = cut(how)
-        other = world(seed=3).df.sample(frac=.5, random_state=1).groupby('item').rating
         elsewhere = World(n_users=300, n_items=400, seed=3).sample(15_000, seed=99).df.groupby(key).rating
         g = by(train, key)
         ids = join(train, test)[key].unique()
@@ -345,8 +344,6 @@ def the_truth_as_a_feature():
 @clean
 def honest_columns():
     "A flag, an hour, and a good guess of another model beside each row"
-    w = World(n_users=300, n_items=400, seed=3)
-    guess = lambda d, n, rng: w.utility(d.user, d['item']) if hasattr(w, 'utility') else rng.normal(size=len(d))
     train, test = with_column(lambda d, n, rng: d.timestamp//3600 % 24)
     rng = np.random.default_rng(0)
     return [d.assign(device=rng.choice(['phone', 'tv'], len(d)), about=d.rating + rng.normal(0, 1.5, len(d))) for d in (train, test)]

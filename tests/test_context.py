@@ -1,13 +1,12 @@
 "The machine against dense brute force, closed forms and BayesianMF; the kernels against NumPy; moments, newcomers, odd input, saving"
-import warnings
 
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
 from fastcore.test import test_close as close
 
 from recsys_course.bayes import BayesianMF
 from recsys_course.check import check_recommender
-from recsys_course.context import (Block, BlockGibbs, FactorizationMachine, as_categories, category_codes, collect_pairs, column_encoders, column_matrix, draw_columns, moments, pairwise, scaled_hints, with_moments)
-from recsys_course.data import Interactions, Vocab
+from recsys_course.context import (Block, BlockGibbs, FactorizationMachine, as_categories, column_encoders, column_matrix, draw_columns, moments, pairwise, scaled_hints, with_moments)
+from recsys_course.data import Interactions
 from recsys_course.recommender import PoorModelWarning, Recommender, User
 
 FEW = dict(n_factors=2, n_samples=8, burn=8, n_chains=1)

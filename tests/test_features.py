@@ -6,9 +6,8 @@ from fastcore.test import test_close as close
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from recsys_course.check import check_recommender
-from recsys_course.core import Damaged
 from recsys_course.data import Interactions
-from recsys_course.features import (CentredRows, ContentKNN, Features, Hybrid, centred_rows, changed_log, common_words, gain_row, is_text, item_table, ndcg_by_user, place_of,
+from recsys_course.features import (CentredRows, ContentKNN, Features, Hybrid, changed_log, common_words, gain_row, is_text, item_table, ndcg_by_user, place_of,
                                     shuffle_test, shuffled, truncated_svd, usual_ids, words_in)
 from recsys_course.graph import ItemGraph
 from recsys_course.implicit import BPR, EASE, ImplicitALS
