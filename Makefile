@@ -12,7 +12,7 @@ else
 TEST_DATA := RECSYS_COURSE_DATASET=world
 endif
 
-.PHONY: demo test lab export bench site clean
+.PHONY: demo test lab serve export bench site clean
 
 demo: $(READY)
 	$(BIN)/recsys-course demo
@@ -24,6 +24,12 @@ test: $(READY)
 # The learner's copies first: solutions are one folder further
 lab: $(READY)
 	$(BIN)/jupyter lab --notebook-dir=. exercises/00_overview.ipynb
+
+# A page for people: the model in MODEL, or one of the course's data that is made the first time
+MODEL ?= .serve/model
+serve: $(READY)
+	test -e $(MODEL) || { mkdir -p $(dir $(MODEL)) && $(BIN)/recsys-course train course --model ItemKNN --out $(MODEL); }
+	$(BIN)/recsys-course serve $(MODEL)
 
 # All that is made from the notebooks: library, lists of lessons and models, learner's copies, README
 export: $(READY)

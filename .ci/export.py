@@ -96,6 +96,7 @@ def models():
         for name in module.__all__:
             cls = getattr(module, name)
             if not (inspect.isclass(cls) and issubclass(cls, Recommender)) or cls.fit is Recommender.fit: continue
+            if cls.__init__ is Recommender.__init__: continue                   # a base of others: it has no settings
             params = list(inspect.signature(cls.__init__).parameters.values())[1:]
             if all(p.default is not p.empty for p in params): found[name] = exported[1]
     return found

@@ -51,6 +51,10 @@ its first trials on priors and the number of factors also printed the errors on 
     'newcomers': ('(m) People of whom little is known', lambda: script('newcomers'), ''),
     'context': ('(n) Columns beside the ids', lambda: script('context'), ''),
     'offpolicy': ('(o) Judging a page from a log, and tests on people', lambda: script('offpolicy'), ''),
+    'feedback': ('(p) Pages that make their own data', lambda: script('feedback'), ''),
+    'explore': ('(q) Exploring', lambda: script('explore'), ''),
+    'scale': ('(r) Growth, and other engines', lambda: script('scale'), ''),
+    'serve': ('(s) Serving', lambda: script('serve'), ''),
 }
 
 def cpu():

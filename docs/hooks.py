@@ -17,6 +17,9 @@ from nbconvert.filters import ansi2html
 
 from recsys_course.exercise import _check_rx,_has_exercise,_hollow,_marker
 
+sys.path.insert(0, str(Path(__file__).parent))
+import tryout
+
 root = Path(__file__).resolve().parent.parent
 ini = configparser.ConfigParser(delimiters='=', interpolation=None)
 ini.read(root/'settings.ini', encoding='utf-8')
@@ -206,7 +209,8 @@ def on_config(config):
 def on_files(files, config):
     def add(uri, content): files.append(File.generated(config, uri, content=content))
     for uri,lesson in _lessons.items():
-        add(uri, '\n\n'.join(['---\nhide: [navigation]\n---']*(uri == 'index.md') + lesson.md))
+        home = uri == 'index.md'
+        add(uri, '\n\n'.join(['---\nhide: [navigation]\n---', lesson.md[0], tryout.section(), *lesson.md[1:]] if home else lesson.md))
         for name,data in lesson.files.items(): add(name, data)
     for m,lesson in by_module().items(): add(f'api/{m}.md', api(m, lesson))
     add('api/index.md', api_index(by_module()))

@@ -11,8 +11,8 @@ __all__ = ['app', 'WEIGHTS', 'SPACES', 'FORMATS', 'RATED', 'Refused', 'Failed', 
            'parse_range', 'search_space', 'fit_model', 'trials_text', 'train', 'parse_rated', 'list_blocks',
            'json_rows', 'csv_rows', 'parquet_rows', 'check_lists_file', 'lists_file', 'recommend', 'find_title',
            'similar', 'pick_models', 'join_files', 'in_both', 'hold_out', 'from_files', 'judge', 'what_is_liked',
-           'pick_metrics', 'evaluate', 'course', 'repository', 'find_lesson', 'lessons', 'ask', 'demo', 'exit_code',
-           'Notes', 'warning_notes', 'one_voice', 'main']
+           'pick_metrics', 'evaluate', 'course', 'repository', 'find_lesson', 'lessons', 'ask', 'demo', 'serve',
+           'exit_code', 'Notes', 'warning_notes', 'one_voice', 'main']
 
 # %% ../nbs/94_cli.ipynb #ec8965e1
 from contextlib import contextmanager
@@ -540,6 +540,11 @@ SPACES = dict(
     PopularByProfile=dict(reg=(10., 1000.)),
     FactorizationMachine=dict(n_factors=[4, 8, 16], n_samples=[12, 24, 48]),
     NewArrivals=dict(share=(.02, .5)),
+    ItemRegression=dict(n_factors=[4, 8, 16]),
+    EpsilonGreedy=dict(epsilon=(.01, .3)),
+    LinUCB=dict(alpha=(.03, 1.)),
+    ThompsonSampling=dict(spread=(.1, 1.)),
+    SparkALS=dict(n_factors=[8, 16, 32, 64], reg=(.005, .5)),
     TwoTower=dict(n_factors=[16, 32, 64], lr=(.002, .05), wd=(.01, 3.)),
     DotProductBias=dict(n_factors=_SIZES, lr=(.001, .02), wd=(.05, 1.)),
     EmbeddingNN=dict(n_factors=_SIZES, dropout=(.02, .4)),
@@ -663,12 +668,12 @@ def parse_rated(
         res[read_id(model.items, item)] = rating
     return res
 
-def _who(model, user, rated, everyone):
+def _who(model, user, rated, everybody):
     "Whom to recommend to"
     from recsys_course.datasets import read_id
     from recsys_course.recommender import User
-    if bool(user) + bool(rated) + everyone != 1:
-        raise Refused('say for whom: --user ID, --rated ITEM=RATING for a newcomer, or --everyone')
+    if bool(user) + bool(rated) + everybody != 1:
+        raise Refused('say for whom: --user ID, --rated ITEM=RATING for a newcomer, or --all')
     if rated: return [User(history=parse_rated(model, rated), id='newcomer')]
     return list(dict.fromkeys(read_id(model.users, u) for u in user)) if user else model.users.ids
 
@@ -682,8 +687,9 @@ def list_blocks(
     rows:int=20_000,    # Of a table, about
 ):                      # Tables as `recommend` gives them; one at least
     "Lists for many people, some at a time; raises Refused in the words of the command line"
+    from recsys_course.core import progress
     n = max(1, rows//max(1, min(k, len(model.items))))
-    for start in range(0, max(1, len(who)), n):
+    for start in progress(range(0, max(1, len(who)), n), 'lists'):
         try:
             with refusing(_IN_LISTS): block = with_titles(model.recommend(who[start:start+n], k=k, **how), model)
         except Refused as e:
@@ -798,12 +804,12 @@ def _save_lists(blocks, path):
     return dict(out=str(path), rows=rows, users=users)
 
 @command('recommend model --user 196 -k 5', 'recommend model --user 196 --user 22 --json',
-         'recommend model --rated 50=5 --rated 181=4', 'recommend model --everyone --out lists.csv')
+         'recommend model --rated 50=5 --rated 181=4', 'recommend model --all --out lists.parquet')
 def recommend(
     model:Path,               # Folder that train, or the save of a fitted model, wrote
     user:list[str]=None,      # Id of a user; may be repeated
     rated:list[str]=None,     # What a newcomer thinks, ITEM=RATING, or ITEM for the best rating; may be repeated
-    everyone:bool=False,      # Lists for all users
+    all_:bool=False,          # Lists for all users
     k:int=10,                 # How many items
     only:list[str]=None,      # Id of an item: recommend among such items alone; may be repeated
     exclude:list[str]=None,   # Id of an item that is not to be recommended; may be repeated
@@ -815,7 +821,7 @@ def recommend(
     "Recommend items to users, known or new."
     check_lists_file(out)
     made = open_model(model)
-    with refusing(_IN_LISTS): who,how = _who(made, user, rated, everyone),_how(made, only, exclude, seen)
+    with refusing(_IN_LISTS): who,how = _who(made, user, rated, all_),_how(made, only, exclude, seen)
     blocks = list_blocks(made, who, k, how | dict(index=_index_of(made, index)))
     if out:
         facts = _save_lists(blocks, out)
@@ -1184,6 +1190,26 @@ def demo(
             found = tour.findings(inter, user, k, seed, out, tick)
     if json_: return put_json(dict(data=line, **tour.for_programs(inter, found)))
     put('\n\n'.join([line, *tour.paragraphs(inter, found)]))
+    put('\nA page of your own: recsys-course train course --model ImplicitALS, then recsys-course serve model')
+
+# %% ../nbs/94_cli.ipynb #c94e5e02
+@command('serve model', 'serve model --port 8080 --workers 2', 'serve model --store postgresql://user@localhost/recsys')
+def serve(
+    model:Path,              # Folder that train, or the save of a fitted model, wrote; or a folder of such folders
+    host:str='127.0.0.1',    # Where to listen; 0.0.0.0: on all addresses of the machine
+    port:int=8000,           # Where to listen
+    workers:int=1,           # Processes
+    store:str=None,          # SQLite file, or URL of a PostgreSQL database. Default: recsys.db beside the folder
+    explore:float=0.,        # Chance that the last place of a list is drawn by lot, so that the log can be judged by
+    key:str='',              # What programs must send as `Authorization: Bearer KEY`; needed for another host
+):
+    "Open a page for people and an API for programs on a saved model."
+    try: from recsys_course import serve as server
+    except ImportError as e:
+        raise Refused(f'{e.name} is missing: pip install "recsys_course[serve]"') from None
+    if not server.saved_models(model): open_model(model)
+    with refusing(dict(api_key='--key')):
+        server.serve(model, host, port, workers, store, settings=server.Settings(explore, api_key=key))
 
 # %% ../nbs/94_cli.ipynb #62fedfff
 def exit_code(

@@ -17,13 +17,13 @@ from fastcore.basics import patch
 from numba import njit
 from scipy.special import log_ndtr,ndtr,ndtri
 
-from .bayes import ALIKE,check_table,draw_normal,draw_precisions,draw_prior
+from .bayes import ALIKE,DrawnFactors,check_table,draw_normal,draw_precisions,draw_prior
 from .core import (FeatureEncoder, blocks, by_code, check_choice, check_given,
-                                check_not_negative, check_positive, check_whole, cosine_of_rows,
+                                check_not_negative, check_positive, check_whole,
                                 count_threads, progress, run_threads, words_of)
 from .data import Interactions, Vocab
 from .factorize import is_flat, unit_of
-from .recommender import Linear, PoorModelWarning, Query, Recommender, User
+from .recommender import PoorModelWarning, Query, Recommender, User
 
 # %% ../nbs/32_context.ipynb #d6696972
 def moments(
@@ -387,7 +387,7 @@ def category_codes(
 
 # %% ../nbs/32_context.ipynb #68bfeaf3
 # FactorizationMachine
-class FactorizationMachine(Recommender):
+class FactorizationMachine(DrawnFactors):
     """Biases, and a product of two vectors for each pair of blocks: user, item, and each column of the moment.
 
     A missing moment, or one never seen, counts as zeros: the average over moments. Pairs inside a block (a user and
@@ -593,28 +593,11 @@ def moved(self:FactorizationMachine,
 # %% ../nbs/32_context.ipynb #260501b4
 # Scores
 @patch
-def linear(self:FactorizationMachine)->Linear:   # Rows of shape (n_items, draws*(n_factors+1)), base, None
-    "The mean over draws is one long dot product: the draws of a vector, side by side. For yes and no: before the link"
-    rows = self.item_draws.copy()
-    rows[:,:,-1] = 1
-    rows *= np.float32(self.unit/rows.shape[1])
-    base = self.mean + self.unit*self.item_draws[:,:,-1].mean(1, dtype=np.float64)
-    return Linear(rows.reshape(len(rows), -1), base.astype(np.float32), None)
-
-@patch
-def user_vectors(self:FactorizationMachine,
-    user_codes:np.ndarray,   # Codes, int64, shape (n,)
-)->np.ndarray:               # float32, shape (n, draws*(n_factors+1))
-    "The draws of each user's vector, side by side, at no moment"
-    return self.user_draws[user_codes].reshape(len(user_codes), -1)
-
-@patch
 def vectors_of(self:FactorizationMachine,
     query:Query,   # From `query`
 )->np.ndarray:     # float32, shape (len(query), draws*(n_factors+1))
     "Vectors of whoever is asked about, at the moment at which they ask"
-    v = self.user_vectors(query.codes)
-    if query.vectors is not None: v[query.codes == 0] = query.vectors[query.codes == 0]
+    v = super(FactorizationMachine, self).vectors_of(query)
     if not query.context: return v
     draws = v.reshape(len(v), *self.user_draws.shape[1:])
     codes = {c: np.broadcast_to(o, len(v)) for c,o in self.moment_codes(query.context, 1).items()}
@@ -626,13 +609,6 @@ def query_scores(self:FactorizationMachine,
 )->np.ndarray:     # float32, shape (len(query), len(self.items))
     "Scores of all items for whoever is asked about, at the moment at which they ask"
     return self.vector_scores(self.vectors_of(query)) if query.context else Recommender.query_scores(self, query)
-
-@patch
-def similarity_rows(self:FactorizationMachine,
-    codes:np.ndarray,   # Item codes, int, shape (n,)
-)->np.ndarray:          # float32, shape (n, n_items)
-    "Cosine of the factors of some items with those of all, over all draws"
-    return cosine_of_rows(self.item_draws[:,:,:-1].reshape(len(self.item_draws), -1), codes)
 
 # %% ../nbs/32_context.ipynb #9214f9ac
 # Predictions

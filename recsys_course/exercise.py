@@ -444,7 +444,9 @@ def _learner_cell(cell, where, late):
 _install = """# Installs the library where it is missing (Colab); does nothing elsewhere
 from importlib.util import find_spec
 if find_spec('recsys_course') is None:
-    %pip install -q recsys_course"""
+    %pip install -q recsys_course
+if find_spec('recsys_course') is None:                     # the index has no release yet
+    %pip install -q git+https://github.com/recsys-course/recsys_course"""
 
 def _is_install(cell):
     "Is it a lesson's install cell, which starts like the one above?"

@@ -15,13 +15,14 @@ import numpy as np, scipy.sparse as sp, torch
 from fastcore.basics import patch
 from numba import njit
 from sklearn.utils.extmath import randomized_svd
+from torch import nn
 
 from .core import (check_choice, check_given, check_not_negative, check_number, check_positive,
-                                check_whole, count_threads, csr_ones, leave_out, progress, run_threads,
+                                check_whole, count_threads, csr_ones, leave_out, run_threads,
                                 top_rows)
 from .data import Interactions
 from .implicit import FactorModel, ItemWeights, usual_events, weigh_history, weight_matrix
-from .models import torch_threads
+from .models import torch_threads, train_network
 from .recommender import Recommender, User, gain_at, hidden_rows
 
 # %% ../nbs/22_graph.ipynb #f04f35e9
@@ -425,27 +426,18 @@ def _train(self:LightGCN, X, hidden, place):
     A = edge_matrix(X)
     start = torch.randn(sum(X.shape), int(self.n_factors))*.1*torch.tensor(np.diff(A.indptr) > 0)[:,None]
     if place != 'cpu': A = as_tensor(A, place)
-    E = start.to(place).requires_grad_()
-    opt = torch.optim.Adam([E], lr=self.lr)
+    net = nn.ParameterList([start.to(place)])
+    E,layers = net[0],int(self.n_layers)
     rows = torch.tensor(np.stack(X.nonzero()).astype(np.int64)).to(place)
     pool = rows[1].unique()
     bs = int(self.batch_size or usual_batch(X.nnz))
-    best,found,since = E.detach().clone(),-1.,0
-    bar = progress(range(int(self.n_epochs)), 'LightGCN')
-    self.gains = []
-    for epoch in bar:
-        for at in torch.randperm(rows.shape[1]).to(place).split(bs):
-            opt.zero_grad()
-            self._loss(_Spread.apply(E, A, int(self.n_layers)), E, *rows[:,at], X.shape[0], pool).backward()
-            opt.step()
-        if not hidden.nnz: best = E.detach().clone()
-        if not hidden.nnz or (epoch + 1) % 2: continue
-        self.gains.append(self._look(spread(A, E, int(self.n_layers)).detach().cpu().numpy(), X, hidden))
-        bar.note(found=self.gains[-1])
-        since = 0 if self.gains[-1] > found else since + 1
-        if not since: best,found = E.detach().clone(),self.gains[-1]
-        if since >= self.patience: break
-    return best if found >= 0 or not hidden.nnz else E.detach()
+    def _descend(at): return self._loss(_Spread.apply(E, A, layers), E, *rows[:,at], X.shape[0], pool)
+    def _value(): return self._look(spread(A, E, layers).detach().cpu().numpy(), X, hidden)
+    deal_all = lambda: torch.randperm(rows.shape[1]).to(place).split(bs)
+    opt = torch.optim.Adam(net.parameters(), lr=self.lr)
+    self.gains = train_network(net, deal_all, _descend, opt, int(self.n_epochs), _value if hidden.nnz else None,
+                               int(self.patience), every=2, name='LightGCN')
+    return E.detach()
 
 # %% ../nbs/22_graph.ipynb #fb234d5d
 # The loss of a batch, and a look at the rows held out

@@ -19,8 +19,8 @@ from numba import njit
 from scipy.linalg import lapack
 
 from .core import (block_rows, blocks, check_choice, check_not_negative, check_positive,
-                                check_whole, cosine_of_rows, count_threads, csr_ones, dot, in_sorted, progress,
-                                run_threads, settings_text, solve_cholesky)
+                                check_whole, cosine_of_rows, count_threads, csr_ones, dense_product, dot, in_sorted,
+                                progress, run_threads, settings_text, solve_cholesky)
 from .data import Interactions
 from .recommender import Linear, PoorModelWarning, Recommender, User, item_neighbours
 
@@ -670,8 +670,8 @@ def vector_scores(self:ItemWeights,
     vectors,       # Weights of what people have, dense or sparse, shape (n, len(self.items))
 )->np.ndarray:     # float32, shape (n, len(self.items))
     "Weighted sums over what people have"
-    sums = sp.csr_matrix(vectors, dtype=np.float32)@self.weights
-    return sums.toarray() if sp.issparse(sums) else sums
+    if sp.issparse(self.weights): return dense_product(vectors, self.weights)
+    return sp.csr_matrix(vectors, dtype=np.float32)@self.weights
 
 @patch
 def similarity_rows(self:ItemWeights,

@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['create_params', 'in_range', 'check_range', 'make_table', 'Network', 'DotProduct', 'start_from', 'DotProductBias',
-           'check_weights', 'torch_threads']
+           'check_weights', 'torch_threads', 'train_network']
 
 # %% ../nbs/13_models.ipynb #438474ff
 # What the code of the library imports
 from contextlib import contextmanager
-import math, os, threading
+import math, os, threading, time
 
 import numpy as np, torch
 from fastai.torch_core import Module
 from fastcore.basics import patch
 from torch import nn
 
-from .core import Saveable,check_choice,check_given,check_number,check_whole,openmp_threads
+from .core import (Saveable, check_choice, check_given, check_number, check_whole, openmp_threads,
+                                progress)
 
 # %% ../nbs/13_models.ipynb #39c97ffe
 # Small random numbers to start from
@@ -273,3 +274,53 @@ def torch_threads(
         with _limits['lock']:
             _limits['inside'] = max(0, _limits['inside'] - 1)
             torch.set_num_threads(min(_limits['before'], openmp_threads(_limits['before'])))
+
+# %% ../nbs/13_models.ipynb #c13ddd21
+# One pass over the batches
+def _one_pass(net, batches, loss, opt, schedule, end):
+    "Descend on each batch; the loss of the last"
+    net.train()
+    for batch in batches:
+        error = loss(batch)
+        opt.zero_grad()
+        error.backward()
+        opt.step()
+        if schedule is not None: schedule.step()
+        if time.monotonic() > end: break
+    net.eval()
+    return error.item()
+
+# %% ../nbs/13_models.ipynb #c13ddd01
+# A loop that any network can train in: passes, early stopping, the best weights in the end
+def train_network(
+    net:nn.Module,                # Changed in place; in the end it has its best weights
+    batches,                      # Function without arguments: the batches of one pass
+    loss,                         # Function of a batch: a number to descend on
+    opt:torch.optim.Optimizer,    # Of the parameters of `net`
+    n_epochs:int,                 # Passes, at most
+    value=None,                   # Function without arguments: how good `net` is, higher is better; None: not asked
+    patience:int=1,               # Values in a row without a better one, after which it stops
+    every:int=1,                  # Passes from one value to the next
+    schedule=None,                # From `torch.optim.lr_scheduler`, stepped after each batch; None: `lr` stays
+    max_minutes:float=None,       # Stop after so long; None: no limit
+    name:str='',                  # For the progress bar
+)->list:                          # The values
+    "Descend, and stop when it gets no better; raises FloatingPointError if the loss is no number"
+    best,values = None,[]
+    end = math.inf if max_minutes is None else time.monotonic() + 60*max_minutes
+    bar = progress(range(n_epochs), name)
+    for epoch in bar:
+        error = _one_pass(net, batches(), loss, opt, schedule, end)
+        if not math.isfinite(error):
+            lr = opt.defaults['lr']
+            raise FloatingPointError(f'{name} became unstable: its loss is {error:g}. Lower lr (now {lr:g})')
+        late = time.monotonic() > end
+        if value is not None and (late or not (epoch + 1) % every):
+            values.append(value())
+            bar.note(value=f'{values[-1]:.4f}')
+            place = values.index(max(values))
+            if place == len(values) - 1: best = {k: v.clone() for k,v in net.state_dict().items()}
+            late |= len(values) - 1 - place >= patience
+        if late: break
+    if best is not None: net.load_state_dict(best)
+    return values

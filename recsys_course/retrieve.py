@@ -691,7 +691,7 @@ def nearest_rows(self:ANNIndex,
 def query(self:ANNIndex,
     vectors,           # Queries, shape (n, d), or one of shape (d,)
     k:int=10,          # How many for each, at most
-    effort:int=None,   # Search as carefully as if this many were wanted; None: its own, 2k at least for k over 10
+    effort:int=None,   # Search as carefully as if this many were wanted; None: as `effort_for` says
 )->tuple:              # Raw ids and float32 scores, both (n, min(k, len(self))), best first, ties by row
     "The k nearest of each query; raises ValueError for NaN or another dimension"
     Q = self._as_queries(vectors)
@@ -769,21 +769,20 @@ def tune(self:ANNIndex,
 def effort_for(self:ANNIndex,
     k:int,   # Length of a list
 )->int:      # None: no effort is enough, so look at every vector
-    "How carefully a list is searched: 2k at least for k over 10, and so that tuned queries find their share"
+    "How carefully a list is searched: so that tuned queries find their share; without such, 2k at least for k over 10"
     self._ready()
-    least = max(self.effort or 0, 2*k*(k > 10), k)
-    if self.probes is None: return min(least, len(self))
-    level = min(10*2**int(np.ceil(np.log2(max(k, 10)/10))), len(self.filed))
+    if self.probes is None: return min(max(self.effort or 0, 2*k*(k > 10), k), len(self))
+    level = min(int(10*2**(np.ceil(2*np.log2(max(k, 10)/10))/2) + .5), len(self.filed))
     key = level,len(self).bit_length()
     with self.lock:
         if key not in self.efforts: self.efforts[key] = self._enough(level)
         enough = self.efforts[key]
-    return enough and min(max(least, enough), len(self))
+    return enough and min(max(enough, k), len(self))
 
 @patch
 def _enough(self:ANNIndex, k):
     "The least effort with which its probes find their share of k, at most a quarter of all; None: none is enough"
-    start = max(self.effort, 2*k*(k > 10), k)
+    start = max(self.effort, k)
     share = self._finds(self.probes[:max(32, 2**25//len(self))], k)
     steps = (round(start*2**(j/2)) for j in range(11))
     return next((e for e in steps if (e == start or 4*e <= len(self)) and share(e) >= self.target), None)
@@ -1001,11 +1000,11 @@ def _exactly(self:ANNIndex, Q, k, seen, allowed):
 @patch
 def _asks(self:ANNIndex, codes, k, seen, allowed):
     "(positions, how many to ask for) for those who have fewer than k so far: first few, then enough"
-    enough = k*2**np.ceil(np.log2(1 + np.diff(seen.indptr)/k))
+    enough = k*2**(np.ceil(4*np.log2(1 + np.diff(seen.indptr)/k))/4)
     few = np.minimum(enough, 4*k)
     if allowed is not None: few = enough = 4*enough/max(allowed[1:].mean(), 1e-9)
     for ask in (few, enough):
-        ask = np.minimum(ask, len(self)).astype(int)
+        ask = np.minimum(np.ceil(ask), len(self)).astype(int)
         for n in np.unique(ask[codes[:,-1] < 0]).tolist():
             at = np.flatnonzero((ask == n) & (codes[:,-1] < 0))
             if not self.is_exact(n): yield from ((at[b], n) for b in blocks(len(at), block_rows(8*n, 2**25)))

@@ -5,13 +5,10 @@
 # %% auto #0
 __all__ = ['NextItem', 'CausalAttention', 'Block', 'causal_mask', 'SequenceNet', 'next_item_loss', 'SASRec', 'recency',
            'log_in_order', 'recency_rows', 'follow_counts', 'csr_parts', 'two_steps', 'top_shares', 'overlap_table',
-           'history_gram', 'ridge_steps', 'codes_in_order', 'train_network', 'pieces', 'batches_by_length', 'hold_last',
-           'gain_of_last']
+           'history_gram', 'ridge_steps', 'codes_in_order', 'pieces', 'batches_by_length', 'hold_last', 'gain_of_last']
 
 # %% ../nbs/23_sequence.ipynb #c2300005
 # What the code of the library imports
-from time import monotonic
-
 import numpy as np, pandas as pd, scipy.sparse as sp, torch
 import torch.nn.functional as nnf
 from fastcore.basics import patch
@@ -20,10 +17,10 @@ from scipy.linalg import LinAlgError,cho_factor,cho_solve
 from torch import nn
 
 from .core import (blocks, check_choice, check_given, check_not_negative, check_positive, check_whole,
-                                count_threads, progress)
+                                count_threads)
 from .data import Interactions
 from .implicit import FactorModel, ItemWeights
-from .models import Network, torch_threads
+from .models import Network, torch_threads, train_network
 from .recommender import Recommender, User
 
 # %% ../nbs/23_sequence.ipynb #c23bbb01
@@ -273,8 +270,9 @@ def _train(self:SASRec, items, starts, device):
     def _value(): return gain_of_last(self.net, torch.tensor(asked, device=device), answers)
     deal_all = lambda: batches_by_length(P, int(self.batch_size))
     if not len(P): return []
-    return train_network(self.net, deal_all, _loss, _value if len(answers) else None, self.lr,
-                         int(self.n_epochs), int(self.patience), self.max_minutes, 'SASRec')
+    opt = torch.optim.Adam(self.net.parameters(), lr=self.lr)
+    return train_network(self.net, deal_all, _loss, opt, int(self.n_epochs), _value if len(answers) else None,
+                         int(self.patience), max_minutes=self.max_minutes, name='SASRec')
 
 # %% ../nbs/23_sequence.ipynb #c23ddd06
 # The fit of SASRec, and what is kept of the network
@@ -545,43 +543,6 @@ def codes_in_order(
     if len(codes): return codes
     raise ValueError('an empty history says nothing about what comes next: '
                      'recommend what Popular does until there is an event')
-
-# %% ../nbs/23_sequence.ipynb #c23ddd01
-# A loop that any network can train in: passes, early stopping, the best weights in the end
-def train_network(
-    net:nn.Module,          # Changed in place; in the end it has its best weights
-    batches,                # Function without arguments: the batches of one pass
-    loss,                   # Function of a batch: a number to descend on
-    value,                  # Function without arguments: how good the network is, higher is better; None: not asked
-    lr:float,               # Step size of Adam
-    n_epochs:int,           # Passes, at most
-    patience:int,           # Passes without a better value, after which it stops
-    max_minutes:float=None, # Stop after so long; None: no limit
-    name:str='',            # For the progress bar
-)->list:                    # The value after each pass
-    "Descend, and stop when it gets no better; raises FloatingPointError if the loss is no number"
-    opt,best,values,start = torch.optim.Adam(net.parameters(), lr=lr),None,[],monotonic()
-    in_time = lambda: max_minutes is None or monotonic() - start < 60*max_minutes
-    bar = progress(range(n_epochs), name)
-    for _ in bar:
-        net.train()
-        for batch in batches():
-            error = loss(batch)
-            opt.zero_grad()
-            error.backward()
-            opt.step()
-            if not in_time(): break
-        if not torch.isfinite(error): raise FloatingPointError(f'{name} became unstable: lower lr (now {lr:g})')
-        net.eval()
-        values.append(0. if value is None else value())
-        bar.note(value=f'{values[-1]:.4f}')
-        if value is not None and values[-1] == max(values):
-            best = {k: v.clone() for k,v in net.state_dict().items()}
-        stale = len(values) - 1 - int(np.argmax(values))
-        if value is not None and stale >= patience or not in_time(): break
-    if best is not None: net.load_state_dict(best)
-    net.eval()
-    return values
 
 # %% ../nbs/23_sequence.ipynb #c23ddd02
 # Sequences cut into pieces, and batches of like length

@@ -18,10 +18,10 @@ from fastcore.basics import patch
 from torch import nn
 
 from .core import (FeatureEncoder, by_code, check_given, check_not_negative, check_positive, check_whole,
-                                count_threads, progress, words_of)
+                                count_threads, words_of)
 from .data import Interactions, Vocab
 from .implicit import FactorModel, check_weights, weigh_history
-from .models import torch_threads
+from .models import torch_threads, train_network
 from .recommender import Recommender, User
 
 log = logging.getLogger('recsys_course.towers')
@@ -166,15 +166,12 @@ def _train(self:TwoTower, train, users, items, of_items):
     bs = int(self.bs)
     n_epochs = int(self.n_epochs or passes(len(u), self.bs))
     wd = usual_decay(len(u), bs, self.lr) if self.wd is None else self.wd
-    opt = torch.optim.AdamW([*users.parameters(), *items.parameters()], lr=self.lr, weight_decay=wd)
+    both = nn.ModuleList([users, items])
+    opt = torch.optim.AdamW(both.parameters(), lr=self.lr, weight_decay=wd)
     fall = torch.optim.lr_scheduler.LinearLR(opt, 1., .01, n_epochs*-(-len(u)//bs))
-    for _ in progress(range(n_epochs), 'TwoTower'):
-        for rows in torch.randperm(len(u)).split(bs):
-            loss = in_batch_loss(users(u[rows]), items(i[rows]), i[rows], log_q[i[rows]], w[rows])
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            fall.step()
+    def _loss(rows): return in_batch_loss(users(u[rows]), items(i[rows]), i[rows], log_q[i[rows]], w[rows])
+    deal_all = lambda: torch.randperm(len(u)).split(bs)
+    train_network(both, deal_all, _loss, opt, n_epochs, schedule=fall, name='TwoTower')
 
 # %% ../nbs/41_towers.ipynb #f947f55d
 # What is kept

@@ -1,6 +1,7 @@
 "The command line, as a person or a program meets it: results, exit codes, one line for a mistake, nothing written where it should not be"
-import io, json, os, re, shutil, signal, subprocess, sys
+import io, json, os, re, shutil, signal, socket, subprocess, sys, time, urllib.request
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from unittest.mock import patch
 
 import numpy as np, pandas as pd, pytest
@@ -108,7 +109,7 @@ def test_newcomers_restrictions_and_everybody(shop, inter):
     assert {r['user'] for r in rows} == {'newcomer'} and not {r['item'] for r in rows} & set(liked)
     only = json.loads(ok('recommend', 'model', '--user', 7, '--only', liked[0], '--only', liked[1], '--seen', '--json', cwd=shop))
     assert {r['item'] for r in only} == set(liked)
-    everybody = json.loads(ok('recommend', 'model', '--everyone', '-k', 2, '--json', cwd=shop))
+    everybody = json.loads(ok('recommend', 'model', '--all', '-k', 2, '--json', cwd=shop))
     n_seen = inter.df.groupby('user').size()
     assert {r['user'] for r in everybody} == set(n_seen.index[n_seen < 80]) and max(r['rank'] for r in everybody) == 2
 
@@ -131,6 +132,7 @@ def test_similar_by_id_and_by_title(shop, inter):
 
 @pytest.mark.parametrize('model', MODELS)
 def test_every_model_trains_saves_and_comes_back(shop, model, tmp_path):
+    if model == 'SparkALS' and not (find_spec('pyspark') and shutil.which('java')): pytest.skip('needs Spark: pip install -e ".[spark]", and Java')
     about = ('--items', shop/'items.csv') if model in ('ContentKNN', 'Hybrid') else ()       # these know items by their features
     start = json.loads(ok('train', shop/'ratings.csv', *about, '--model', model.lower(), '--json', cwd=tmp_path))
     assert start['model'] == model and start['ratings'] == 2000 and start['out'] == 'model' and len(list((tmp_path/'model').glob('model-*.safetensors'))) == 1
@@ -229,7 +231,7 @@ def test_repeated_pairs_can_be_settled(tmp_path):
     (['train', 'ratings.csv', '--set', 'n_factors'], 'write NAME=VALUE'), (['train', 'ratings.csv', '--set', 'n_epochs=0'], 'n_epochs=0 must be more than 0'), (['train', 'ratings.csv', '--out', '.'], 'holds other things and no saved model'),
     (['train', 'ratings.csv', '--out', 'items.csv'], 'is a file'), (['train', 'ratings.csv', '--liked-from', '9'], 'no row is rated 9 or more'), (['train', 'ratings.csv', '--seed', 'x'], "'--seed'"), (['train'], 'train --help'),
     (['recommend', 'nowhere', '--user', '1'], 'no saved model in nowhere'), (['recommend', 'model', '--user', '999'], 'unknown user 999'), (['recommend', 'model', '--user', 'ann'], "unknown user 'ann'"),
-    (['recommend', 'model', '--user', '1', '-k', '0'], 'k=0'), (['recommend', 'model'], 'say for whom'), (['recommend', 'model', '--user', '1', '--everyone'], 'say for whom'), (['recommend', 'model', '--rated', '102=9'], 'ratings run from 1 to 5'),
+    (['recommend', 'model', '--user', '1', '-k', '0'], 'k=0'), (['recommend', 'model'], 'say for whom'), (['recommend', 'model', '--user', '1', '--all'], 'say for whom'), (['recommend', 'model', '--rated', '102=9'], 'ratings run from 1 to 5'),
     (['recommend', 'model', '--rated', '1=x'], 'must be a number'), (['recommend', 'model', '--rated', 'x=3'], "unknown item 'x'"), (['recommend', 'model', '--user', '1', '--only', '999'], 'unknown item 999'),
     (['similar', 'model', '--item', '999'], 'unknown item 999'), (['similar', 'model'], 'say what to compare'), (['similar', 'model', '--title', 'no such film'], "no title holds 'no such film'"),
     (['evaluate', 'ratings.csv', '--models', 'SVD'], "no model 'SVD'"), (['evaluate', 'ratings.csv', '--metrics', 'auc'], "no metric 'auc'"), (['evaluate', 'ratings.csv', '--split', 'never'], "--split 'never' is not one of time, random"),
@@ -280,7 +282,7 @@ def test_an_accident_is_no_mistake_of_the_user(shop):
 
 @pytest.mark.skipif(os.name == 'nt', reason='signals and pipes of POSIX')
 def test_a_closed_pipe_and_an_interrupt_are_quiet(shop):
-    p = subprocess.Popen([*SHELL, 'recommend', 'model', '--everyone', '-k', '60', '--json'], cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env_of())
+    p = subprocess.Popen([*SHELL, 'recommend', 'model', '--all', '-k', '60', '--json'], cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env_of())
     p.stdout.read(10); p.stdout.close()
     assert p.stderr.read() == b'' and p.wait(60) == 0
     # a shell that runs the tests in the background has its children ignore the interrupt
@@ -443,7 +445,7 @@ def test_pipelines_train_and_answer(tmp_path):
 def test_an_index_gives_the_lists_of_the_model(tmp_path):
     small(tmp_path/'r.csv')
     ok('train', 'r.csv', '--model', 'ALS', cwd=tmp_path)
-    lists = [json.loads(ok('recommend', 'model', '--everyone', '-k', 3, *args, '--json', cwd=tmp_path)) for args in ([], ['--index', 'exact'], ['--index', 'faiss'])]
+    lists = [json.loads(ok('recommend', 'model', '--all', '-k', 3, *args, '--json', cwd=tmp_path)) for args in ([], ['--index', 'exact'], ['--index', 'faiss'])]
     assert [[(r['user'], r['item']) for r in rows] for rows in lists[1:]] == [[(r['user'], r['item']) for r in lists[0]]]*2
     assert "--index 'hash' is not one of faiss" in refused('recommend', 'model', '--user', 3, '--index', 'hash', cwd=tmp_path)
     ok('train', 'r.csv', '--model', 'ItemKNN', cwd=tmp_path)
@@ -475,15 +477,15 @@ def test_lists_to_a_file_are_those_of_the_library(crowd, tmp_path, end):
     if end == '.parquet': pytest.importorskip('pyarrow')
     path = tmp_path/f'lists{end}'
     path.write_text('old')
-    assert ok('recommend', 'model', '--everyone', '-k', 12, '--out', path, cwd=d) == f'36,000 rows for 3,000 users are in {path}\n'
+    assert ok('recommend', 'model', '--all', '-k', 12, '--out', path, cwd=d) == f'36,000 rows for 3,000 users are in {path}\n'
     pd.testing.assert_frame_equal(read_lists(path.rename(path.with_suffix(end.lower()))), want, check_dtype=False, rtol=1e-5)
     assert len(list(tmp_path.iterdir())) == 1 and json.loads(ok('recommend', 'model', '--user', 3, '--out', path, '--json', cwd=d))['rows'] == 10
 
 def test_lists_to_the_output_in_blocks(crowd):
     d, want = crowd
-    rows = json.loads(ok('recommend', 'model', '--everyone', '-k', 12, '--json', cwd=d))
+    rows = json.loads(ok('recommend', 'model', '--all', '-k', 12, '--json', cwd=d))
     pd.testing.assert_frame_equal(pd.DataFrame(rows), want, check_dtype=False, rtol=1e-5)
-    lines = ok('recommend', 'model', '--everyone', '-k', 12, cwd=d).splitlines()
+    lines = ok('recommend', 'model', '--all', '-k', 12, cwd=d).splitlines()
     assert lines[0].split() == ['user', 'rank', 'item', 'score'] and len(lines) == 1 + len(want)
     assert [l.split()[:3] for l in lines[1:]] == want[['user', 'rank', 'item']].astype(str).to_numpy().tolist()
 
@@ -504,17 +506,17 @@ def test_lists_that_fail_leave_the_old_file(crowd, tmp_path, monkeypatch):
             yield next(real_blocks(*args))
             raise error
         monkeypatch.setattr(C, 'list_blocks', blocks)
-        res = cli('recommend', 'model', '--everyone', '--out', path, cwd=d)
+        res = cli('recommend', 'model', '--all', '--out', path, cwd=d)
         assert res.returncode == code and says in res.stderr and 'unexpected' not in res.stderr and path.read_text() == 'old' and len(list(tmp_path.iterdir())) == 1
 
 @pytest.mark.parametrize('out, says', [('lists.txt', 'take a name that ends in .csv'), ('lists', 'take a name'), ('no/lists.csv', 'no folder'), ('model.csv', 'is a folder')])
 def test_files_of_lists_that_cannot_be(crowd, tmp_path, out, says):
     (tmp_path/'model.csv').mkdir()
-    assert says in refused('recommend', crowd[0]/'model', '--everyone', '--out', out, cwd=tmp_path)
+    assert says in refused('recommend', crowd[0]/'model', '--all', '--out', out, cwd=tmp_path)
 
 def test_lists_in_parquet_without_pyarrow_say_what_to_install(crowd, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pyarrow', None)
-    assert 'pip install "recsys_course[parquet]"' in refused('recommend', 'model', '--everyone', '--out', 'l.parquet', cwd=crowd[0])
+    assert 'pip install "recsys_course[parquet]"' in refused('recommend', 'model', '--all', '--out', 'l.parquet', cwd=crowd[0])
 
 # ---- text from strangers
 
@@ -532,7 +534,7 @@ def test_no_text_steers_the_terminal(tmp_path, wild):
     pd.DataFrame(dict(item=['x' + wild, 'y'], title=['Tea' + wild, 'Tea two' + wild])).to_csv(tmp_path/'i.csv', index=False)
     trained = tame(cli('train', name, '--items', 'i.csv', '--model', 'Popular', cwd=tmp_path))
     assert trained.returncode == 0
-    for args in (['recommend', 'model', '--everyone'], ['recommend', 'model', '--everyone', '--json'], ['recommend', 'model', '--user', 'c' + wild], ['similar', 'model', '--title', 'tea'], ['similar', 'model', '--title', 'no' + wild],
+    for args in (['recommend', 'model', '--all'], ['recommend', 'model', '--all', '--json'], ['recommend', 'model', '--user', 'c' + wild], ['similar', 'model', '--title', 'tea'], ['similar', 'model', '--title', 'no' + wild],
                  ['similar', 'model', '--item', 'y'], ['train', 'none' + wild], ['train', name, '--user-col', 'u' + wild], ['train', name, '--model', wild], ['recommend', 'none' + wild, '--user', '1'], ['evaluate', name, '--models', 'Bias', '--relevant', '5'], [wild], ['train', '--x' + wild]):
         tame(cli(*args, cwd=tmp_path))
 
@@ -561,7 +563,7 @@ def test_the_next_command_works_for_ids_of_any_kind(tmp_path, ids):
 # ---- a machine that cannot, and streams that are closed
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
-@pytest.mark.parametrize('line, code', [('recommend model --everyone > /dev/full', 1), ('recommend model --everyone --json > /dev/full', 1), ('--help > /dev/full', 1), ('lessons > /dev/full', 1), ('recommend model --user 7 2>&-', 0),
+@pytest.mark.parametrize('line, code', [('recommend model --all > /dev/full', 1), ('recommend model --all --json > /dev/full', 1), ('--help > /dev/full', 1), ('lessons > /dev/full', 1), ('recommend model --user 7 2>&-', 0),
                                         ('train nowhere 2>&-', 2), ('train nowhere 2> /dev/full', 2), ('recommend model --user 7 >&-', 0), ('lessons | head -1', 0)])
 def test_streams_that_are_full_or_closed(shop, line, code):
     program = f'{sys.executable} -c "from recsys_course.cli import main; main()"'
@@ -701,6 +703,36 @@ def test_demo(tmp_path):
 def test_demo_on_movielens(tmp_path, movielens):
     text = ok('demo', '--user', '196', '--data', str(movielens), cwd=tmp_path)
     assert 'MovieLens 100K: 943 users, 1,682 items, 100,000 ratings, 93.7% of cells empty' in text and 'User 196' in text
+
+def test_serve_opens_a_page(tmp_path):
+    small(tmp_path/'r.csv')
+    ok('train', 'r.csv', '--model', 'ImplicitALS', cwd=tmp_path)
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen([*SHELL, 'serve', 'model', '--port', str(port)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env_of())
+    try:
+        assert f'http://127.0.0.1:{port}' in p.stdout.readline()
+        until = time.monotonic() + 120
+        while True:
+            try: page = urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=10).status
+            except OSError:
+                assert p.poll() is None and time.monotonic() < until
+                time.sleep(.2)
+            else: break
+        body = json.dumps(dict(user=3, k=4)).encode()
+        asked = urllib.request.Request(f'http://127.0.0.1:{port}/recommend', body, {'content-type': 'application/json'})
+        said = json.loads(urllib.request.urlopen(asked, timeout=30).read())
+        assert page == 200 and len(said['items']) == 4
+    finally:
+        p.terminate()
+        p.wait(30)
+
+def test_serve_refuses(tmp_path):
+    assert 'nothing' in refused('serve', 'nothing', cwd=tmp_path)
+    small(tmp_path/'r.csv')
+    ok('train', 'r.csv', '--model', 'popular', cwd=tmp_path)
+    assert 'workers=0' in refused('serve', 'model', '--workers', '0', cwd=tmp_path)
 
 def test_ask(tmp_path):
     ask = lambda said: subprocess.run([*SHELL, 'ask', '-k', '3'], cwd=tmp_path, text=True, capture_output=True, input=said, env=env_of())

@@ -4,7 +4,8 @@ import numpy as np, pandas as pd, pytest
 from fastcore.test import test_close as close
 from scipy import stats
 
-from recsys_course.offpolicy import (LOG, ab_test, always_valid, arm_of, by_user, check_log, clustered_error, cuped, doubly_robust, draw_places, expected_from, interleaving_test, ips,
+from recsys_course.core import LOG
+from recsys_course.offpolicy import (ab_test, always_valid, arm_of, by_user, check_log, clustered_error, cuped, doubly_robust, draw_places, expected_from, interleaving_test, ips,
                                      list_chances, list_codes, missing_mass, needed, open_bandit_log, place_chances, power, ratio_mismatch, running_moments, sequential_test, snips,
                                      softmax_chances, target_chances, team_draft, welch)
 

@@ -11,7 +11,7 @@ from recsys_course import core
 from recsys_course.core import Damaged, FeatureEncoder, Saveable, model_json
 
 MODULES = 'data recommender factorize bayes models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
-ABSTRACT = {'Recommender', 'BiasedFactors', 'FactorModel', 'FeatureModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous'}      # Famous is made inside ColdStart, which keeps its bonus
+ABSTRACT = {'Recommender', 'BiasedFactors', 'DrawnFactors', 'FactorModel', 'FeatureModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous', 'Policy'}      # Famous is made inside ColdStart, which keeps its bonus
 
 def library():
     for name in MODULES: importlib.import_module(f'recsys_course.{name}')
@@ -35,6 +35,7 @@ def every_object():
     from recsys_course.bootstrap import ColdStart, Demography, PopularByProfile, UserPrior
     from recsys_course.candidates import NewArrivals, SharedOrder
     from recsys_course.context import FactorizationMachine
+    from recsys_course.explore import EpsilonGreedy, ItemRegression, LinUCB, ThompsonSampling
     from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
     from recsys_course.features import ContentKNN, Features, Hybrid
     from recsys_course.graph import Blend, ItemGraph, LightGCN
@@ -70,6 +71,7 @@ def every_object():
              ItemGraph(n_factors=2, smooth_weight=.3).fit(train), LightGCN(4, n_layers=1, n_epochs=1).fit(train), Blend(dict(graph=ItemGraph(), pop=Popular()), dict(graph=.7, pop=.3)).fit(train),
              PopularByProfile().fit(train), FactorizationMachine('age', 'year', n_factors=2, n_samples=2, burn=2, n_chains=1).fit(train),
              Features(['year', 'genres']).fit(train.item_info), content, content.content, Hybrid(features=Features(['year', 'genres'])).fit(train),
+             ItemRegression(2).fit(train), EpsilonGreedy(ItemRegression(2)).fit(train), LinUCB(ItemRegression(2)).fit(train), ThompsonSampling(ItemRegression(2)).fit(train),
              NextItem().fit(train), SASRec(4, n_layers=1, n_heads=1, n=5, n_epochs=1).fit(train), SequenceNet(9, 4, 5, 1, 1, 0.),
              Pipeline(dict(als=als, pop=Popular().fit(train)), order=[Cap(2, 5)], n_candidates=12, n_rounds=2).fit(train)]
     return {type(o).__name__: o for o in found}

@@ -4,9 +4,10 @@ from fastcore.test import test_close as close
 
 from recsys_course.check import check_recommender
 from recsys_course.data import Interactions
+from recsys_course.models import train_network
 from recsys_course.recommender import Recommender, User
 from recsys_course.retrieve import ANNIndex
-from recsys_course.sequence import (NextItem, SASRec, SequenceNet, gain_of_last, history_gram, hold_last, log_in_order, next_item_loss, recency, train_network)
+from recsys_course.sequence import (NextItem, SASRec, SequenceNet, gain_of_last, history_gram, hold_last, log_in_order, next_item_loss, recency)
 
 SMALL = dict(n_factors=8, n_layers=1, n_heads=2, n=6, n_epochs=3, batch_size=16)
 MODELS = {'counts': lambda **kw: NextItem(how='counts', **kw), 'ridge': lambda **kw: NextItem(how='ridge', **kw), 'SASRec': lambda **kw: SASRec(**{**SMALL, **kw})}
@@ -240,9 +241,25 @@ def test_the_loop_stops_and_keeps_the_best():
     def value():
         seen.append(net.weight.item())
         return next(values)
-    got = train_network(net, lambda: [torch.ones(1, 1)], lambda x: net(x).sum(), value, .1, 10, 2)
+    adam = lambda: torch.optim.Adam(net.parameters(), lr=.1)
+    got = train_network(net, lambda: [torch.ones(1, 1)], lambda x: net(x).sum(), adam(), 10, value, 2)
     assert got == [.1, .5, .3, .2] and net.weight.item() == pytest.approx(seen[1])
-    with pytest.raises(FloatingPointError, match='lower lr'): train_network(net, lambda: [torch.ones(1, 1)], lambda x: net(x).sum()*torch.nan, None, .1, 2, 2)
+    with pytest.raises(FloatingPointError, match='Lower lr .now 0.1'): train_network(net, lambda: [torch.ones(1, 1)], lambda x: net(x).sum()*torch.nan, adam(), 2)
+
+def test_the_loop_asks_every_few_passes_and_steps_the_schedule():
+    net = torch.nn.Linear(1, 1, bias=False)
+    opt = torch.optim.SGD(net.parameters(), lr=.5)
+    fall = torch.optim.lr_scheduler.LinearLR(opt, 1., .5, 4)
+    start = net.weight.item()
+    values = train_network(net, lambda: [torch.ones(1, 1)]*2, lambda x: net(x).sum(), opt, 5, lambda: -net.weight.item(), 9, every=2, schedule=fall)
+    rates = .5*np.array([1, .875, .75, .625] + [.5]*6)
+    assert values == pytest.approx(np.cumsum(rates)[[3, 7]] - start, rel=1e-5)
+    assert net.weight.item() == pytest.approx(start - rates[:8].sum(), rel=1e-5)         # the ninth and tenth step had no value
+
+def test_the_loop_stops_when_time_is_up():
+    net = torch.nn.Linear(1, 1, bias=False)
+    values = train_network(net, lambda: iter([torch.ones(1, 1)]*10**9), lambda x: net(x).sum(), torch.optim.Adam(net.parameters()), 10**9, lambda: 1., 5, max_minutes=1e-9)
+    assert values == [1.]
 
 def test_an_index_serves_it(log):
     m = SASRec(**SMALL).fit(log)

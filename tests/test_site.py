@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-import pytest
+import numpy as np, pytest
 
 pytest.importorskip('material', reason="needs the generator: pip install -e '.[docs]'")
 root = Path(__file__).resolve().parent.parent
@@ -331,3 +331,48 @@ def test_search_finds_a_lesson_and_a_parameter(browser, home):
         browser.js("""new Promise((done, fail) => { let n = 0, t = setInterval(() => {
             if (document.querySelector('.md-search-result__link')) { clearInterval(t); done() } else if (++n > 100) { clearInterval(t); done() } }, 100) })""")
         assert any(hit in l for l in browser.js("[...document.querySelectorAll('.md-search-result__link')].map(a => a.href)")), query
+
+# ---- The recommender of the home page
+
+@pytest.fixture(scope='module')
+def tried():
+    "The recommender of the home page as Python has it, and its cards"
+    sys.path.insert(0, str(root/'docs'))
+    import tryout
+    inter = tryout.log()
+    model = tryout.small_model(inter)
+    return model, tryout.data(model, inter)
+
+def test_the_recommender_of_the_home_page_answers_as_python_does(browser, home, tried):
+    model,data = tried
+    browser.open(home)
+    rng = np.random.default_rng(0)
+    for n in (1, 1, 2, 3, 5, 12):
+        likes = rng.choice(data['cards'], n, replace=False).tolist()
+        found = browser.js(f'tryRecommend({likes})')
+        want = model.recommend(model.fold_in(model.items.decode(likes)), k=5)
+        assert [o['item'] for o in found] == model.items.encode(want['item']).tolist()
+        assert [o['score'] for o in found] == want.score.tolist()
+        for o in found: assert o['because'] in likes and model.weights[o['because'], o['item']] == model.weights[likes, o['item']].max()
+
+def test_the_recommender_of_the_home_page_works_by_keyboard_and_on_a_phone(browser, home, tried):
+    data = tried[1]
+    browser.open(home)
+    cards = 'document.querySelectorAll("#try button")'
+    assert browser.js(f'{cards}.length') == 12 and 'appears' in browser.js('document.querySelector("#try ol").innerText')
+    browser.js(f'{cards}[3].focus()')
+    for kind in ('keyDown', 'keyUp'): browser('Input.dispatchKeyEvent', type=kind, key='Enter', code='Enter', windowsVirtualKeyCode=13, text='\r' if kind == 'keyDown' else '')
+    assert browser.js(f'{cards}[3].getAttribute("aria-pressed")') == 'true'
+    lines = browser.js('[...document.querySelectorAll("#try li")].map(o => o.innerText)')
+    assert len(lines) == 5 and all(data['titles'][data['cards'][3]] in l for l in lines)
+    place = browser.js('["cx", "cy"].map(c => +document.querySelector(".try-you").getAttribute(c))')
+    assert place == data['places'][data['cards'][3]]
+    browser.width(390)
+    assert browser.js(wide) <= 390 and browser.js(f'[...{cards}].every(o => o.getBoundingClientRect().height >= 44)')
+    browser.js(f'{cards}[3].click()')
+    assert browser.js('document.querySelectorAll("#try li").length') == 1
+
+def test_the_recommender_of_the_home_page_is_small(site):
+    text = (site/'index.html').read_text(encoding='utf-8')
+    part = re.search(r'<section id="try".*?</section>', text, re.S)[0]
+    assert len(part) + (site/'try.js').stat().st_size < 300_000
