@@ -118,7 +118,7 @@ def test_wheel_holds_the_modules_and_its_own_papers(wheel):
     papers = {n for n in names if '.dist-info/' in n}
     assert set(names) - papers == {'recsys_course/py.typed', *(f'recsys_course/{p.name}' for p in (root/'recsys_course').glob('*.py'))}
     assert {n.split('.dist-info/')[1] for n in papers} <= {'METADATA', 'WHEEL', 'RECORD', 'entry_points.txt', 'top_level.txt', 'licenses/LICENSE'}
-    assert sum(i.file_size for i in wheel.infolist()) < 2e6
+    assert sum(i.file_size for i in wheel.infolist()) < 2.5e6
     text = ''.join(wheel.read(n).decode() for n in names if n.endswith('.py'))
     assert str(root) not in text
 
@@ -150,4 +150,4 @@ def test_repository_stays_small():
     if not shutil.which('git') or not (root/'.git').exists(): pytest.skip('needs a git checkout')
     files = [root/f for f in run('git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard').stdout.split('\0') if f]
     sizes = {name(f): f.stat().st_size for f in files if f.is_file()}
-    assert sum(sizes.values()) < 30e6, sorted(sizes, key=sizes.get)[-5:]
+    assert sum(sizes.values()) < 35e6, sorted(sizes, key=sizes.get)[-5:]

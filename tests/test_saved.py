@@ -11,7 +11,7 @@ from recsys_course import core
 from recsys_course.core import Damaged, FeatureEncoder, Saveable, model_json
 
 MODULES = 'data recommender factorize bayes models neural learner implicit retrieve bootstrap candidates towers rank rerank pipeline hashing'.split()
-ABSTRACT = {'Recommender', 'BiasedFactors', 'DrawnFactors', 'FactorModel', 'FeatureModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous', 'Policy'}      # Famous is made inside ColdStart, which keeps its bonus
+ABSTRACT = {'Recommender', 'BiasedFactors', 'DrawnFactors', 'FactorModel', 'FeatureModel', 'ItemWeights', 'Network', 'FittedFilter', 'Step', 'Picks', 'FunctionStep', 'Famous', 'Policy', 'SparkALS'}      # Famous is made inside ColdStart, which keeps its bonus; SparkALS needs Spark, and is saved in test_spark
 
 def library():
     for name in MODULES: importlib.import_module(f'recsys_course.{name}')
@@ -38,6 +38,7 @@ def every_object():
     from recsys_course.explore import EpsilonGreedy, ItemRegression, LinUCB, ThompsonSampling
     from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
     from recsys_course.features import ContentKNN, Features, Hybrid
+    from recsys_course.feedback import Calibrated
     from recsys_course.graph import Blend, ItemGraph, LightGCN
     from recsys_course.hashing import HashedDotProduct, HashedEmbedding, QREmbedding
     from recsys_course.implicit import BPR, EASE, ImplicitALS
@@ -66,7 +67,7 @@ def every_object():
              LearnerRecommender(learner, train), NewArrivals().fit(train), SharedOrder(rng.random(m)), Nearest(als, effort=20).prepare(train) if hasattr(Nearest, 'prepare') else Nearest(als),
              ColdStart(als, train), UserPrior(als, train), Demography().fit(als, train), FeatureEncoder(train.item_info, ['year', 'genres']), SigmoidLink(1., 5.),
              PairFeatures(train), Ranker(n_trees=3, min_leaf=2).fit(X, (X[:, 0] > .5).astype(int), groups=np.full(30, 10)), ANNIndex(rng.normal(size=(400, 8)).astype(np.float32), 'dot'),
-             ItemFilter('keep', rng.random(m) < .8), LevelFilter('age', rng.random(n), rng.random(m)), PairFilter('out', train.csr()), Diverse().prepare(train), Cap(2, 5).prepare(train), Pin([105]).prepare(train), Promote([106]).prepare(train), Fresh().prepare(train),
+             ItemFilter('keep', rng.random(m) < .8), LevelFilter('age', rng.random(n), rng.random(m)), PairFilter('out', train.csr()), Diverse().prepare(train), Cap(2, 5).prepare(train), Pin([105]).prepare(train), Promote([106]).prepare(train), Fresh().prepare(train), Calibrated().prepare(train),
              DotProduct(9, 8, 4), DotProductBias(9, 8, 4), EmbeddingNN((9, 4), (8, 4), layers=(6,)), RecommenderNet(9, 8, 4, hidden=(6,)), WideDeep.from_inter(train, n_factors=4, layers=(6,)), HashedEmbedding(11, 4), QREmbedding(90, 11, 4), HashedDotProduct(11, 12, 4),
              ItemGraph(n_factors=2, smooth_weight=.3).fit(train), LightGCN(4, n_layers=1, n_epochs=1).fit(train), Blend(dict(graph=ItemGraph(), pop=Popular()), dict(graph=.7, pop=.3)).fit(train),
              PopularByProfile().fit(train), FactorizationMachine('age', 'year', n_factors=2, n_samples=2, burn=2, n_chains=1).fit(train),
