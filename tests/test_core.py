@@ -681,12 +681,13 @@ import gc, warnings
 warnings.simplefilter('ignore')
 import test_saved as T
 T.every_object()
-from recsys_course import core, hashing, rerank, retrieve
+from recsys_course import core, feedback, hashing, rerank, retrieve
 two = core.np.arange(10, dtype='f4').reshape(2, 5)
 core.top_rows(two, 2)
 hashing.hash_bucket([1, 2], 5)
 hashing.hash_bucket(['a', 'b'], 5)
 retrieve.top_k(two, two, 1)
+feedback.capped_columns(core.np.array([[1, 2]]), core.np.array([0]), 1, 1, 3)
 rerank.capped(core.np.array([[1, 2]]), core.np.array([0, 0, 1, 2]), core.np.array([0, 0]), 1, 1, 2)
 from numba.core.dispatcher import Dispatcher
 kernels = [o for o in gc.get_objects() if isinstance(o, Dispatcher) and o.py_func.__module__.startswith('recsys_course')]
