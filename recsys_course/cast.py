@@ -18,9 +18,9 @@ import pandas as pd
 from cycler import cycler
 from platformdirs import user_data_path
 
-from .core import check_whole,words_of
+from .core import check_whole,fold_text,words_of
 from .data import Interactions
-from .interpret import fold_text,item_info,rating_counts,search_items
+from .interpret import item_info,rating_counts,search_items
 from .recommender import Recommender,User
 
 # %% ../nbs/96_cast.ipynb #4370dd71

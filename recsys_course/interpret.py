@@ -6,9 +6,9 @@
 __all__ = ['near_items', 'largest_by_chance', 'learned', 'rated', 'item_info', 'item_table', 'model_items', 'rating_counts',
            'most_rated', 'bias_table', 'top_bias', 'plot_bias', 'enough_ratings', 'embedding_pca', 'plot_explained',
            'keep_apart', 'label_points', 'plot_items', 'component_ends', 'item_traits', 'correlations',
-           'component_traits', 'fold_text', 'search_items', 'html_table', 'search_widget', 'read_poster', 'draw_card',
-           'draw_poster', 'shelf_table', 'show_items', 'to_projector', 'html_figure', 'html_section', 'html_pair',
-           'liked_section', 'map_section', 'traits_section', 'near_section', 'has_learned', 'interpret_report']
+           'component_traits', 'search_items', 'html_table', 'search_widget', 'read_poster', 'draw_card', 'draw_poster',
+           'shelf_table', 'show_items', 'to_projector', 'html_figure', 'html_section', 'html_pair', 'liked_section',
+           'map_section', 'traits_section', 'near_section', 'has_learned', 'interpret_report']
 
 # %% ../nbs/16_interpret.ipynb #7b291bec
 # What the module needs from elsewhere
@@ -18,7 +18,7 @@ from io import BytesIO
 from numbers import Integral
 from pathlib import Path
 from struct import error as StructError
-import csv,html,textwrap,unicodedata,warnings
+import csv,html,textwrap,warnings
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from adjustText import adjust_text
@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from .core import (FeatureEncoder, as_numbers, check_choice, check_given, check_k, check_not_negative,
-                                check_whole, is_numeric, words_of)
+                                check_whole, fold_text, is_numeric, words_of)
 from .data import Interactions, Vocab
 
 # %% ../nbs/16_interpret.ipynb #s16damp3
@@ -567,12 +567,6 @@ def component_traits(
 
 # %% ../nbs/16_interpret.ipynb #e45ff442
 # search_items: titles that hold a text
-def fold_text(
-    text:str,   # Such as a title
-)->str:
-    "Text without case and accents"
-    return ''.join(c for c in unicodedata.normalize('NFKD', text.casefold()) if not unicodedata.combining(c))
-
 def search_items(
     text:str,         # Part of a title; case and accents do not matter, and no character is special
     data,             # Interactions, a table with a column title indexed by raw item id, or a fitted recommender

@@ -11,7 +11,7 @@ __all__ = ['logger', 'API', 'STYLE', 'LOOPBACK', 'exploration_slot', 'Store', 'c
 
 # %% ../nbs/62_serve.ipynb #13fe86cd
 # What the code of the library imports
-import asyncio,bisect,hmac,json,logging,os,queue,re,secrets,sqlite3,threading,time,unicodedata,zlib
+import asyncio,bisect,hmac,json,logging,os,queue,re,secrets,sqlite3,threading,time,zlib
 from collections import Counter,OrderedDict,deque
 from concurrent.futures import Future,ThreadPoolExecutor
 from contextlib import asynccontextmanager,contextmanager,suppress
@@ -32,7 +32,8 @@ from starlette.middleware import Middleware
 from starlette.responses import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response)
 from starlette.routing import Route
 
-from .core import LOG,Saveable,blocks,check_choice,check_whole,progress,words_of
+from .core import (LOG, TABLE_ROWS, Saveable, blocks, check_choice, check_whole, fold_text, progress,
+                                whole_file, words_of)
 from .data import Interactions
 from .recommender import Recommender,User
 
@@ -299,10 +300,6 @@ def copy_store(
 
 # %% ../nbs/62_serve.ipynb #07887a74
 # One version of a model, ready to answer
-def _fold(text):
-    "Text without case and accents; the module that has it loads much that a server does not need"
-    return ''.join(c for c in unicodedata.normalize('NFKD', text.casefold()) if not unicodedata.combining(c))
-
 class Version:
     "A fitted model and what requests need of it"
     def __init__(self,
@@ -320,7 +317,7 @@ class Version:
         self.info = pd.DataFrame(index=ids) if info is None else info.reindex(ids)
         if 'title' in self.info: self.titles[1:] = self.info.title.fillna('')
         for c in np.flatnonzero(self.titles == '')[1:]: self.titles[c] = str(ids[c-1])
-        self.folded = [_fold(t) for t in self.titles]
+        self.folded = [fold_text(t) for t in self.titles]
 
     def title(self,
         item,      # Raw id
@@ -333,7 +330,7 @@ class Version:
         k:int=20,    # How many, at most
     )->list:         # Raw ids, the best known first
         "Items whose title holds a text"
-        wanted = _fold(text.strip())
+        wanted = fold_text(text.strip())
         found = (c for c in self.order if wanted in self.folded[c])
         return self.model.items.decode(list(islice(found, k))).tolist() if k else []
 
@@ -1789,34 +1786,11 @@ def write_lists(
     titles:bool=False,     # With a column of titles?
 )->int:                    # Rows written
     "Write lists for many people, a block at a time; the file is there when it is whole"
-    out,ids = Path(out),list(model.users.ids if users is None else users)
-    check_choice(('.csv','.parquet'), **{'the end of out': out.suffix})
-    part,n = out.with_name(f'.{out.name}.{secrets.token_hex(4)}'),0
-    put = _parquet(part) if out.suffix == '.parquet' else _csv(part)
-    try:
-        with put as write:
-            for b in progress(list(blocks(len(ids), block)), 'lists'):
-                df = model.recommend(ids[b], k=k, titles=titles)
-                write(df)
-                n += len(df)
-        os.replace(part, out)
-    finally: part.unlink(missing_ok=True)
+    out,ids,n = Path(out),list(model.users.ids if users is None else users),0
+    check_choice(TABLE_ROWS, **{'the end of out': out.suffix})
+    with whole_file(out) as part,TABLE_ROWS[out.suffix](part) as add:
+        for b in progress(blocks(len(ids), block), 'lists'):
+            df = model.recommend(ids[b], k=k, titles=titles)
+            add(df)
+            n += len(df)
     return n
-
-@contextmanager
-def _csv(path):
-    with open(path, 'w', encoding='utf-8', newline='') as f:
-        yield lambda df: df.to_csv(f, index=False, header=f.tell() == 0)
-
-@contextmanager
-def _parquet(path):
-    try: import pyarrow as pa, pyarrow.parquet as pq
-    except ImportError: raise ImportError('parquet needs pyarrow: pip install "recsys_course[parquet]"') from None
-    writer = []
-    def _write(df):
-        table = pa.Table.from_pandas(df, preserve_index=False)
-        if not writer: writer.append(pq.ParquetWriter(path, table.schema))
-        writer[0].write_table(table.cast(writer[0].schema))
-    try: yield _write
-    finally:
-        for w in writer: w.close()

@@ -576,7 +576,7 @@ BAD = [('n_candidates', v, 'n_candidates') for v in ('5', None, True, np.nan, 0,
       [('budget_ms', v, 'budget_ms') for v in ('x', 0, np.nan, np.inf, True, {'nosuch': 5}, {'p': '5'}, {'p': None}, {'all': -1})] + [('weights', v, 'weight') for v in ([1], 3, {'p': '2'}, {'p': None}, {'p': True}, {'p': np.inf}, {'q': 1}, {1: 1})] + \
       [('scorer', v, 'scorer') for v in ('tree', 3, Scores, lambda X: X)] + [('filters', v, 'filters') for v in ('seen', 3, [3], Diverse())] + [('order', v, 'order') for v in ('mmr', 3, Cap, [Cap])]
 
-@pytest.mark.parametrize('name,value,word', BAD, ids=[f'{n}={v!r}'[:40] for n, v, _ in BAD])
+@pytest.mark.parametrize('name,value,word', BAD, ids=[f'{n}={getattr(v, "__name__", v)}'[:40] for n, v, _ in BAD])
 def test_settings_are_checked_before_anything_is_fitted(name, value, word):
     with pytest.raises((ValueError, TypeError), match=word) as e: Pipeline({'p': Popular()}, **{name: value})
     assert '\n' not in str(e.value) and type(e.value) in (ValueError, TypeError)
