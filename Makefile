@@ -17,9 +17,11 @@ endif
 demo: $(READY)
 	$(BIN)/recsys-course demo
 
+# Tests of one file stay in one process: those of the exercises share what they ran
+WORKERS ?= 2
 test: $(READY)
 	$(FLAGS) $(TEST_DATA) $(BIN)/nbdev-test --timing
-	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest $(TESTS)
+	$(FLAGS) $(TEST_DATA) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(TESTS)
 
 # The learner's copies first: solutions are one folder further
 lab: $(READY)

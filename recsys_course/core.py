@@ -241,11 +241,11 @@ def first_found(
 )->tuple:                # Items and float32 scores, both (n, n); -1 and -inf where there are fewer
     "The first n items of each row that are there, in order"
     order = np.argsort(items < 0, axis=1, kind='stable')[:,:n]
-    items,scores = np.take_along_axis(items, order, 1),np.take_along_axis(scores, order, 1)
-    short = ((0,0), (0,max(0, n - items.shape[1])))
-    items = np.pad(items, short, constant_values=-1)
-    scores = np.pad(scores, short, constant_values=-np.inf)
-    return items, np.where(items < 0, -np.inf, scores).astype(np.float32)
+    at = np.arange(len(items))[:,None],order
+    found,best = np.full((len(items), n), -1),np.full((len(items), n), -np.inf, np.float32)
+    found[:,:order.shape[1]],best[:,:order.shape[1]] = items[at],scores[at]
+    best[found < 0] = -np.inf
+    return found,best
 
 # %% ../nbs/90_core.ipynb #27188e0b
 def leave_out(

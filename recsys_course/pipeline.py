@@ -235,9 +235,9 @@ class Candidates:
         places:np.ndarray,   # Columns, shape (n, k)
     ):                       # `Candidates`, k in each row
         "Other candidates, or the same in another order"
-        def _take(a): return np.take_along_axis(a, places if a.ndim == 2 else places[:,:,None], 1)
+        at = np.arange(len(places))[:,None],places
         parts = self.items, self.ranks, self.scores, self.merged, self.score, self.rules
-        return Candidates(self.query, *map(_take, parts))
+        return Candidates(self.query, *(a[at] for a in parts))
 
 # %% ../nbs/44_pipeline.ipynb #78b3df7a
 @patch
@@ -444,7 +444,7 @@ def _list_of(self:Pipeline, g, name, query, skip, stages):
     items = np.full((len(query), self.n_each), -1)
     scores = np.full((len(query), self.n_each), -np.inf, np.float32)
     if not can.any(): return items,scores
-    found = g.candidates(asked, self.n_each, skip[can])
+    found = g.candidates(asked, self.n_each, skip if can.all() else skip[can])
     items[can],scores[can] = checked_lists(found, len(self.items), stages, name)
     return items,scores
 
