@@ -201,7 +201,8 @@ def on_config(config):
     _lessons.clear()
     for p in sorted((root/'nbs').glob('*.ipynb')): _lessons[p.stem+'.md'] = read(p)
     numbered = [{f'{uri[:2]} {title(l)}': uri} for uri,l in _lessons.items() if uri[:2].isdigit()]
-    config.nav = [{'Home': 'index.md'}, {'Lessons': numbered}, {'API': ['api/index.md', *({m: f'api/{m}.md'} for m in by_module())]}]
+    config.nav = [{'Home': 'index.md'}, {'Lessons': numbered}, {'Guides': [{'Behind a proxy': 'guides/proxy.md'}, {'For lecturers': 'guides/lecturers.md'}]},
+                  {'API': ['api/index.md', *({m: f'api/{m}.md'} for m in by_module())]}]
     config.repo_url,config.repo_name,config.edit_uri = github,repo,''
     config.site_url = f"https://{cfg['user']}.github.io/{cfg['repo']}/"
     return config
@@ -214,6 +215,7 @@ def on_files(files, config):
         for name,data in lesson.files.items(): add(name, data)
     for m,lesson in by_module().items(): add(f'api/{m}.md', api(m, lesson))
     add('api/index.md', api_index(by_module()))
+    for p in sorted((root/'docs/pages').glob('*.md')): add(f'guides/{p.name}', p.read_text(encoding='utf-8'))
     return files
 
 _symbols = set()

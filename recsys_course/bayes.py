@@ -83,6 +83,7 @@ def collect(
             for g in range(f): s[g,f] = s[f,g]
 
 # %% ../nbs/12_bayes.ipynb #2887d764
+# Draw the vectors of rows
 @njit(fastmath=_fast, cache=True, nogil=True)
 def draw_rows(
     first, last,   # Rows first to last-1

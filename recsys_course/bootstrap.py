@@ -45,7 +45,7 @@ def posterior(
     if A.shape != (len(y), len(mean)):
         raise ValueError(f'A has shape {A.shape}, but {len(y)} looks at {len(mean)} numbers make {len(y), len(mean)}')
     if not np.isfinite(y).all(): raise ValueError(f'looks must be finite numbers: {np.asarray(y).tolist()[:10]}')
-    if len(y) > len(mean):
+    if len(y) > len(mean):                                         # the same numbers by a smaller matrix
         P,A = np.linalg.inv(cov),A/noise**.5
         C = np.linalg.inv(P + A.T@A)
         return C@(P@mean + A.T@y/noise**.5), C
@@ -554,7 +554,7 @@ def unsure(self:Questionnaire,
 # Asking by raw ids, and somebody made from answers
 @patch
 def next(self:Questionnaire,
-    answers=(),    # Answers so far, as for `unsure`
+    answers=(),    # So far: {raw item: rating, 'not seen' or None}, pairs, or a table with columns item and answer
 ):                 # Raw item id, or None when there is nothing more to ask
     "The next item to ask about; raises ValueError for impossible answers, KeyError for unknown items"
     code = self.next_code(read_answers(self.model, answers))
@@ -572,7 +572,7 @@ def user_of(self:Questionnaire,
 
 @patch
 def user(self:Questionnaire,
-    answers=(),     # As for `unsure`
+    answers=(),     # {raw item: rating, 'not seen' or None}, pairs, or a table with columns item and answer
 )->User:            # For `recommend`, which leaves out the items that were rated; `notes['answers']` holds all answers
     "Somebody who gave these answers; raises ValueError for impossible ones, KeyError for unknown items"
     return self.user_of(read_answers(self.model, answers))
@@ -580,7 +580,7 @@ def user(self:Questionnaire,
 @patch
 def run(self:Questionnaire,
     reply,          # Function from a raw item id to an answer
-)->User:            # As from `user`
+)->User:            # With a vector, the ratings as `history`, and `notes['answers']`: {raw item: rating or NaN}
     "Ask until there are `n` answers, `most` questions, or no more doubt than `sure`"
     if not callable(reply):
         raise TypeError(f'reply is a function from an item to an answer, not a {type(reply).__name__}: '
@@ -683,7 +683,7 @@ def title_of(self:Questionnaire,
 def ask(self:Questionnaire,
     input=input,     # Function from a prompt to the text typed; EOFError ends the questions
     print=print,     # Function that shows a line
-)->User:             # As from `user`; `notes['answers']` holds what was said
+)->User:             # With a vector, the ratings as `history`, and `notes['answers']`: {raw item: rating or NaN}
     "Ask in a terminal: a rating, Enter for 'not seen', q to stop; a bad answer is explained and asked again"
     print('Rate from {:g} to {:g}; Enter: not seen; q: stop'.format(*self.model.scale))
     answers = {}
@@ -950,7 +950,7 @@ def check_feature(
     return text
 
 def _check_number(encoder, name, value):
-    "A finite number that is not out of this world"
+    "A finite number, at most eight standard deviations from the mean of train"
     mean,spread = encoder.spread[name]
     usual = f'people have {mean:.0f} give or take {spread:.0f}; leave it out if that does not fit'
     try: x = np.nan if isinstance(value, (bool, np.bool_)) else float(value)
@@ -1139,7 +1139,7 @@ class Famous(Recommender):
         "The model's scores of known users, without the bonus"
         return self.model.scores(user_codes)
 
-    def vector_scores(self, vectors): # As the model takes them
+    def vector_scores(self, vectors): # User vectors of the model, shape (n, d)
         "The model's scores and the bonus"
         return self.model.vector_scores(vectors) + self.bonus
 
@@ -1499,7 +1499,7 @@ def query_scores(self:ColdStart, query): # From `query`
     return self._unknown_last(res)
 
 @patch
-def candidates(self:ColdStart, query, n, skip): # As for `Recommender`
+def candidates(self:ColdStart, query, n, skip): # From `query`; how many for each; items to leave out, sparse
     "The n best items for each person, also for those without events"
     s = leave_out(np.array(self.query_scores(query), np.float32), skip)
     items = top_rows(s, min(n, s.shape[1]-1))

@@ -1172,7 +1172,8 @@ def demo(
     put('\nA page of your own: recsys-course train course --model ImplicitALS, then recsys-course serve model')
 
 # %% ../nbs/94_cli.ipynb #c94e5e02
-@command('serve model', 'serve model --port 8080 --workers 2', 'serve model --store postgresql://user@localhost/recsys')
+@command('serve model', 'serve model --port 8080 --workers 2', 'serve model --store postgresql://user@localhost/recsys',
+         'serve model --site https://films.example.org')
 def serve(
     model:Path,              # Folder that train, or the save of a fitted model, wrote; or a folder of such folders
     host:str='127.0.0.1',    # Where to listen; 0.0.0.0: on all addresses of the machine
@@ -1181,14 +1182,16 @@ def serve(
     store:str=None,          # SQLite file, or URL of a PostgreSQL database. Default: recsys.db beside the folder
     explore:float=0.,        # Chance that the last place of a list is drawn by lot, so that the log can be judged by
     key:str='',              # What programs must send as `Authorization: Bearer KEY`; needed for another host
+    site:str='',             # Address by which people reach it through a proxy, such as https://films.example.org
 ):
     "Open a page for people and an API for programs on a saved model."
     try: from recsys_course import serve as server
     except ImportError as e:
         raise Refused(f'{e.name} is missing: pip install "recsys_course[serve]"') from None
     if not server.saved_models(model): open_model(model)
-    with refusing(dict(api_key='--key')):
-        server.serve(model, host, port, workers, store, settings=server.Settings(explore, api_key=key))
+    with refusing(dict(api_key='--key', site='--site')):
+        settings = server.at_site(server.Settings(explore, api_key=key), site)
+        server.serve(model, host, port, workers, store, settings=settings)
 
 # %% ../nbs/94_cli.ipynb #62fedfff
 def exit_code(

@@ -26,6 +26,7 @@ from .factorize import is_flat, unit_of
 from .recommender import PoorModelWarning, Query, Recommender, User
 
 # %% ../nbs/32_context.ipynb #d6696972
+# Columns of the moment: hour and weekday of times, or those of a table
 def moments(
     timestamps,        # Seconds since 1970, or dates
 )->pd.DataFrame:       # Columns hour (0 to 23) and weekday ('Monday', ...), a row per time
@@ -390,7 +391,7 @@ def category_codes(
 class FactorizationMachine(DrawnFactors):
     """Biases, and a product of two vectors for each pair of blocks: user, item, and each column of the moment.
 
-    A missing moment, or one never seen, counts as zeros: the average over moments. Pairs inside a block (a user and
+    A missing moment, or one never seen, counts as zeros: the middle of the prior. Pairs inside a block (a user and
     their age) are left out, as biases of the user. `user_draws`, `item_draws`, `moment_draws` {column: array}: draws,
     float32, shape (n, draws, n_factors+1), the bias last."""
     uses_context = True

@@ -337,7 +337,7 @@ def rating_metrics(
     return stack_groups(parts, n_boot, seed).drop(columns='k')
 
 # %% ../nbs/04_evaluate.ipynb #666b09c0
-# What was liked
+# What was liked; for all lists at once each pair of user and item is one whole number
 def liked_threshold(
     inter:Interactions,   # Rows with ratings
     scale=None,           # Lowest and highest rating known besides, such as `model.scale`; None: those of the rows
@@ -891,7 +891,7 @@ def trial(self:Judge,
     return Trial(figures[-1].counts, parts, (fitted - start, done - fitted), least=least)
 
 # %% ../nbs/04_evaluate.ipynb #6d33ff58
-# A trial that does not end the others, and a row of the table
+# A trial that does not end the others: a model that fails has a row that says why
 @patch
 def attempt(self:Judge,
     make,                # Function that gives the model to fit
@@ -1041,7 +1041,7 @@ def check(self:Judge,
     if self.measures: self.liked(test, past)
 
 # %% ../nbs/04_evaluate.ipynb #dc1861c4
-# Folds
+# Folds; a draw of users takes the rows of each person from all folds together
 def cut_folds(
     inter:Interactions,   # Rows to cut
     n_folds:int=5,        # Number of parts, at least 2

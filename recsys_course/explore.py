@@ -28,20 +28,20 @@ def means(
     clicks:np.ndarray,   # How often it was clicked, the same shape
     t:int,               # Number of this visit, from 1
     rng,                 # NumPy generator
-)->np.ndarray:           # The same shape
+)->np.ndarray:           # A number per film, shape (..., n_films); the highest is shown
     "Clicks per showing, 0 for a film that was never shown: the greedy page"
     return clicks/np.maximum(shown, 1)
 
 def optimistic(
     start:float=4,       # Showings, all of them clicked, that each film is credited with
-):                       # A function as `means`
+):                       # Function (shown, clicks, t, rng) that gives each film a number, the highest is shown
     "Greedy with optimistic initial values: every film begins as if it had been clicked each time"
     def _index(shown, clicks, t, rng): return (clicks + start)/(shown + start)
     return _index
 
 def lot_or_mean(
     epsilon:float=.1,    # Share of visits that get a film by lot
-):                       # A function as `means`
+):                       # Function (shown, clicks, t, rng) that gives each film a number, the highest is shown
     "Epsilon-greedy: by lot in a share of visits, otherwise by mean; a film never shown comes first"
     def _index(shown, clicks, t, rng):
         by_lot = rng.random(shown.shape[:-1] + (1,)) < epsilon
@@ -50,27 +50,27 @@ def lot_or_mean(
     return _index
 
 def ucb1(
-    shown:np.ndarray,    # As in `means`
-    clicks:np.ndarray,   # As in `means`
-    t:int,               # As in `means`
-    rng,                 # As in `means`
-)->np.ndarray:           # The same shape
+    shown:np.ndarray,    # How often each film was shown, shape (..., n_films)
+    clicks:np.ndarray,   # How often it was clicked, the same shape
+    t:int,               # Number of this visit, from 1
+    rng,                 # NumPy generator
+)->np.ndarray:           # A number per film, shape (..., n_films); the highest is shown
     "Mean plus sqrt(2 log t / showings), an upper confidence bound (Auer and others, 2002)"
     return np.where(shown > 0, means(shown, clicks, t, rng) + np.sqrt(2*np.log(t)/np.maximum(shown, 1)), 1000)
 
 def beta_draws(
-    shown:np.ndarray,    # As in `means`
-    clicks:np.ndarray,   # As in `means`
-    t:int,               # As in `means`
-    rng,                 # As in `means`
-)->np.ndarray:           # The same shape
+    shown:np.ndarray,    # How often each film was shown, shape (..., n_films)
+    clicks:np.ndarray,   # How often it was clicked, the same shape
+    t:int,               # Number of this visit, from 1
+    rng,                 # NumPy generator
+)->np.ndarray:           # A number per film, shape (..., n_films); the highest is shown
     "Thompson sampling: a draw from Beta(1 + clicks, 1 + showings without a click)"
     return rng.beta(1 + clicks, 1 + shown - clicks)
 
 # %% ../nbs/51_explore.ipynb #1adbd4c1
 # Many runs side by side, and their regret
 def play(
-    index,               # Function as `means`: the film with the highest number is shown, ties by lot
+    index,               # Function (shown, clicks, t, rng): the film with its highest number is shown, ties by lot
     chances,             # True chance of a click on each film, shape (n_films,), or (n_runs, n_films)
     n_rounds:int=1000,   # Rounds; the page learns at the end of each
     n_runs:int=100,      # Runs, all at once
@@ -478,7 +478,7 @@ def fold_in(self:Policy, history): # {item: rating}, a table with columns item a
 
 @patch
 def similarity_rows(self:Policy, codes): # Item codes, shape (n,)
-    "As the model has it"
+    "Similarity of items, as the model inside has it"
     return self.fitted.similarity_rows(codes)
 
 # %% ../nbs/51_explore.ipynb #247e1c45
@@ -640,7 +640,7 @@ class LinUCB(Policy):
         mean,std = self.fitted.moments(vectors)
         return mean + np.float32(self.alpha)*std
 
-    def page_rows(self, query, free, k, rng): # As for `EpsilonGreedy`
+    def page_rows(self, query, free, k, rng): # People, what may be shown, places, generator
         "The best by upper confidence bound: always the same page, so every chance is 1"
         s = np.where(free, self.query_scores(query), -np.inf).astype(np.float32)
         code = top_rows(s, k)
@@ -672,7 +672,7 @@ class ThompsonSampling(Policy):
         "What the model expects, as weighted sums"
         return self.fitted.linear()
 
-    def page_rows(self, query, free, k, rng): # As for `EpsilonGreedy`
+    def page_rows(self, query, free, k, rng): # People, what may be shown, places, generator
         "Pages; chances as shares of draws that agree, with their standard errors `se`"
         v = self.user_vectors(query.codes)
         if query.vectors is not None: v[query.codes == 0] = query.vectors[query.codes == 0]
@@ -696,7 +696,7 @@ def from_normals(self:ThompsonSampling,
     free:np.ndarray,      # bool, what may be shown
     k:int,                # Places
     rng,                  # NumPy generator
-)->dict:                  # As `page_rows`
+)->dict:                  # code, score, propensity, se: arrays of shape (len(vectors), k)
     "Weights of different items are independent, so a draw of the scores is a mean plus a normal number per item"
     cols = np.flatnonzero(free.any(0))
     mean,std = (o[:,cols] for o in self.fitted.moments(vectors))
@@ -719,7 +719,7 @@ def from_draws(self:ThompsonSampling,
     free:np.ndarray,      # bool, what may be shown
     k:int,                # Places
     rng,                  # NumPy generator
-)->dict:                  # As `page_rows`
+)->dict:                  # code, score, propensity, se: arrays of shape (len(vectors), k)
     "One of the draws that the model keeps; they are all there are, so the share that agrees is exact"
     mean = self.fitted.vector_scores(vectors)
     near = [mean + self.spread*(s - mean) for s in self.fitted.draws_of(vectors)]

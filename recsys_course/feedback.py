@@ -455,7 +455,7 @@ def answers(self:Life,
 
 @patch
 def wander(self:Life,
-    may:np.ndarray,      # bool, shape (n_users - 1, n_items): what they have not met and could
+    may:np.ndarray,      # bool, shape (n_users - 1, n_items): what they have not liked and could meet
 )->tuple:                # User codes and item codes of likes
     "Items that people meet by themselves, by exposure, and like"
     if not self.n_outside: return self.u[:0],self.i[:0]
@@ -488,7 +488,7 @@ def step(self:Life,
     self.round += 1
     train,allowed = self.train(),self.truth.arrival <= self.round
     allowed[0] = False
-    seen = train.csr('ones')
+    seen = train.csr('ones')                           # what was looked at and not liked may come again
     self.page.fit(train, self.looked)
     shown,score,chance = self.page.lists(self.everybody, seen, self.k, allowed, self.rng)
     looked,liked = self.answers(shown)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'whole_folder', 'write_world', 'random_log', 'time_model', 'measure_constants', 'estimate', 'DiskLog',
-           'stream_interactions', 'fit_from_disk', 'find_java', 'check_master', 'spark_session', 'SparkALS',
-           'typical_pieces', 'write_index', 'merge_lists', 'rating_loss', 'sequence_loss', 'train_in_processes']
+           'stream_interactions', 'fit_from_disk', 'rating_loss', 'sequence_loss', 'train_in_processes', 'find_java',
+           'check_master', 'spark_session', 'SparkALS', 'typical_pieces', 'write_index', 'merge_lists']
 
 # %% ../nbs/61_scale.ipynb #5adcdd3b
 # What the code of the library imports
@@ -428,6 +428,102 @@ def fit_from_disk(
                         'or log.interactions()')
     return ways[type(model)](_as_if_fitted(model, log), log, rows_at_once)
 
+# %% ../nbs/61_scale.ipynb #b0aecf07
+# Losses that a child process can be told by name
+def rating_loss(
+    net,      # A network of [13_models] or [14_neural]
+    batch,    # (codes, int64, shape (n, 2); ratings, float32, shape (n,))
+):            # A number
+    "Mean squared error of predicted ratings"
+    return nnf.mse_loss(net(batch[0]), batch[1])
+
+def sequence_loss(
+    net,      # A `SequenceNet`
+    batch,    # (item codes, int64, shape (n, T + 1),)
+):            # A number
+    "How surprising the next items are, all items compared"
+    before,after = batch[0][:,:-1],batch[0][:,1:]
+    there = (after > 0) & (before > 0)
+    return next_item_loss(net(before)[there], net.items.weight, after[there], None)
+
+def _walk(net, data, loss, lr, n_epochs, batch_size, seed, rank=0, n=1):
+    "Every process draws the same batches, takes its share of each, and the gradients are averaged"
+    opt,draw = torch.optim.Adam(net.parameters(), lr=lr),torch.Generator().manual_seed(seed)
+    net.train()
+    for _ in range(n_epochs):
+        order = torch.randperm(len(data[0]), generator=draw)
+        for rows in order[:len(order)//n*n].split(batch_size):
+            mine = rows[rank*len(rows)//n:(rank + 1)*len(rows)//n]
+            opt.zero_grad()
+            (loss(net, [o[mine] for o in data])*(len(mine)*n/len(rows))).backward()
+            if n > 1: _average(net, n)
+            opt.step()
+    return net.eval()
+
+def _average(net, n):
+    "Mean of the gradients of all processes, in one message"
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    flat = torch.cat([g.ravel() for g in grads])
+    torch.distributed.all_reduce(flat)
+    for g,part in zip(grads, flat.div_(n).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
+
+# %% ../nbs/61_scale.ipynb #7ef1bbd1
+# Children
+def _take_first_step():
+    "A step of Adam on a throwaway number: at the first one PyTorch loads much of itself, which is no training"
+    nothing = torch.nn.Parameter(torch.zeros(1))
+    nothing.sum().backward()
+    torch.optim.Adam([nothing]).step()
+
+def _child(rank, n, folder, net, data, loss, settings):
+    "What each process does: meet the others, walk, and the first one writes what was learned"
+    import copy,datetime
+    net = copy.deepcopy(net)       # what is sent to a process shares its memory with the others
+    torch.set_num_threads(1)
+    limit = datetime.timedelta(seconds=120)
+    place = f'file://{folder}/meet'
+    torch.distributed.init_process_group('gloo', init_method=place, rank=rank, world_size=n, timeout=limit)
+    torch.manual_seed(settings['seed'] + rank)
+    _take_first_step()
+    torch.distributed.barrier()
+    start = time.perf_counter()
+    _walk(net, data, loss, **settings, rank=rank, n=n)
+    if rank == 0: torch.save((net.state_dict(), time.perf_counter() - start), f'{folder}/learned')
+    torch.distributed.destroy_process_group()
+
+# %% ../nbs/61_scale.ipynb #492f4f0a
+# Training in processes
+def train_in_processes(
+    net,                   # Network, changed in place; must be one that another process can be sent
+    data,                  # Tensors with a row per example
+    loss,                  # Function of (net, batch) that stands in a module: `rating_loss`, `sequence_loss`
+    n_processes:int=2,     # 1: here
+    lr:float=.01,          # Step size of Adam
+    n_epochs:int=5,        # Passes
+    batch_size:int=1024,   # Rows of a batch, shared by the processes
+    seed:int=0,            # For the order; another number of processes sees the same batches
+)->float:                  # Seconds of training, without the start
+    "Train with each batch shared by several processes (gloo); raises RuntimeError if one of them dies"
+    check_whole(n_processes=n_processes, n_epochs=n_epochs, batch_size=batch_size)
+    settings = dict(lr=lr, n_epochs=n_epochs, batch_size=batch_size, seed=seed)
+    if n_processes == 1:
+        _take_first_step()
+        start = time.perf_counter()
+        with torch_threads(1), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            _walk(net, data, loss, **settings)
+        return time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        args = n_processes,folder,net,data,loss,settings
+        try: mp.spawn(_child, args, n_processes)
+        except (mp.ProcessExitedException, mp.ProcessRaisedException) as e:
+            why = str(e).strip().splitlines()[-1]
+            raise RuntimeError(f'one of {n_processes} processes died, and nothing was learned: {why}') from None
+        state,seconds = torch.load(f'{folder}/learned')
+    net.load_state_dict(state)
+    net.eval()
+    return seconds
+
 # %% ../nbs/61_scale.ipynb #bb4e3471
 # What Spark needs, said in one sentence before it is asked
 def find_java()->str:   # Path of the program
@@ -534,10 +630,10 @@ class SparkALS(FactorModel):
     def __init__(self,
         n_factors:int=20,         # Factors per user and item
         n_epochs:int=15,          # Times to solve for the items and then for the users
-        reg:float=None,           # Penalty per rating, as for `ALS`, or for `ImplicitALS`; None: .06, or by rule
+        reg:float=None,           # Penalty per rating; None: .06, or where implicit a rule by the log
         implicit:bool=False,      # Are ratings weights of events? Otherwise opinions
         alpha:float=None,         # Implicit: confidence in an event of weight w is 1 + alpha*w; None: `usual_alpha`
-        master:str='local[2]',    # Where Spark runs, as for `spark_session`
+        master:str='local[2]',    # Where Spark runs: 'local[n]', n threads here; or the address of a cluster
         memory:str='2g',          # Of the driver and of each executor
         n_blocks:int=None,        # Parts into which users and items are cut; None: 2 on this machine, 10 elsewhere
         seed:int=42,              # Makes the start
@@ -794,91 +890,3 @@ def merge_lists(
     best = np.take_along_axis(items, order, 1)
     value = np.take_along_axis(scores, order, 1)
     return np.where(np.isfinite(value), best, -1), value
-
-# %% ../nbs/61_scale.ipynb #b0aecf07
-# Losses that a child process can be told by name
-def rating_loss(
-    net,      # A network of [13_models] or [14_neural]
-    batch,    # (codes, int64, shape (n, 2); ratings, float32, shape (n,))
-):            # A number
-    "Mean squared error of predicted ratings"
-    return nnf.mse_loss(net(batch[0]), batch[1])
-
-def sequence_loss(
-    net,      # A `SequenceNet`
-    batch,    # (item codes, int64, shape (n, T + 1),)
-):            # A number
-    "How surprising the next items are, all items compared"
-    before,after = batch[0][:,:-1],batch[0][:,1:]
-    there = (after > 0) & (before > 0)
-    return next_item_loss(net(before)[there], net.items.weight, after[there], None)
-
-def _walk(net, data, loss, lr, n_epochs, batch_size, seed, rank=0, n=1):
-    "Every process draws the same batches, takes its share of each, and the gradients are averaged"
-    opt,draw = torch.optim.Adam(net.parameters(), lr=lr),torch.Generator().manual_seed(seed)
-    net.train()
-    for _ in range(n_epochs):
-        order = torch.randperm(len(data[0]), generator=draw)
-        for rows in order[:len(order)//n*n].split(batch_size):
-            mine = rows[rank*len(rows)//n:(rank + 1)*len(rows)//n]
-            opt.zero_grad()
-            (loss(net, [o[mine] for o in data])*(len(mine)*n/len(rows))).backward()
-            if n > 1: _average(net, n)
-            opt.step()
-    return net.eval()
-
-def _average(net, n):
-    "Mean of the gradients of all processes, in one message"
-    grads = [p.grad for p in net.parameters() if p.grad is not None]
-    flat = torch.cat([g.ravel() for g in grads])
-    torch.distributed.all_reduce(flat)
-    for g,part in zip(grads, flat.div_(n).split([g.numel() for g in grads])): g.copy_(part.view_as(g))
-
-# %% ../nbs/61_scale.ipynb #7ef1bbd1
-# Children
-def _child(rank, n, folder, net, data, loss, settings):
-    "What each process does: meet the others, walk, and the first one writes what was learned"
-    import copy,datetime
-    net = copy.deepcopy(net)       # what is sent to a process shares its memory with the others
-    torch.set_num_threads(1)
-    limit = datetime.timedelta(seconds=120)
-    place = f'file://{folder}/meet'
-    torch.distributed.init_process_group('gloo', init_method=place, rank=rank, world_size=n, timeout=limit)
-    torch.manual_seed(settings['seed'] + rank)
-    torch.distributed.barrier()
-    start = time.perf_counter()
-    _walk(net, data, loss, **settings, rank=rank, n=n)
-    if rank == 0: torch.save((net.state_dict(), time.perf_counter() - start), f'{folder}/learned')
-    torch.distributed.destroy_process_group()
-
-# %% ../nbs/61_scale.ipynb #492f4f0a
-# Training in processes
-def train_in_processes(
-    net,                   # Network, changed in place; must be one that another process can be sent
-    data,                  # Tensors with a row per example
-    loss,                  # Function of (net, batch) that stands in a module: `rating_loss`, `sequence_loss`
-    n_processes:int=2,     # 1: here
-    lr:float=.01,          # Step size of Adam
-    n_epochs:int=5,        # Passes
-    batch_size:int=1024,   # Rows of a batch, shared by the processes
-    seed:int=0,            # For the order; another number of processes sees the same batches
-)->float:                  # Seconds of training, without the start
-    "Train with each batch shared by several processes (gloo); raises RuntimeError if one of them dies"
-    check_whole(n_processes=n_processes, n_epochs=n_epochs, batch_size=batch_size)
-    settings = dict(lr=lr, n_epochs=n_epochs, batch_size=batch_size, seed=seed)
-    if n_processes == 1:
-        start = time.perf_counter()
-        with torch_threads(1), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            _walk(net, data, loss, **settings)
-        return time.perf_counter() - start
-    with tempfile.TemporaryDirectory() as folder:
-        args = n_processes,folder,net,data,loss,settings
-        try: mp.spawn(_child, args, n_processes)
-        except (mp.ProcessExitedException, mp.ProcessRaisedException) as e:
-            why = str(e).strip().splitlines()[-1]
-            raise RuntimeError(f'one of {n_processes} processes died, and nothing was learned: {why}') from None
-        state,seconds = torch.load(f'{folder}/learned')
-    net.load_state_dict(state)
-    net.eval()
-    return seconds

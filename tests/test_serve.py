@@ -367,6 +367,40 @@ def test_training_from_the_store(inter, tmp_path):
     assert 'start the server with data' in s.setting('training')['words']
     s.close()
 
+@pytest.mark.parametrize('with_data', [True, False])
+def test_who_was_forgotten_is_not_learned_again(inter, tmp_path, with_data):
+    log = to_implicit(inter, 3)
+    ItemKNN().fit(log).save(tmp_path/'m/a')
+    one, other = (str(u) for u in log.users.ids[:2])
+    s = Store(tmp_path/'t.db')
+    for k, i in enumerate(log.items.ids[:9]): s.give(one, str(i), 1.).result()
+    assert s.forget(one) > 9
+    module.train_model(tmp_path/'m/a', tmp_path/'m/b', s.url, log if with_data else None)
+    new = Recommender.load(tmp_path/'m/b')
+    assert one not in new.users and other in new.users, s.setting('training')
+    s.give(one, str(log.items.ids[0]), 1.).result()                             # back again: only what is new counts
+    module.train_model(tmp_path/'m/b', tmp_path/'m/c', s.url, log if with_data else None)
+    back = Recommender.load(tmp_path/'m/c')
+    assert back.seen[back.users.encode(one)[0]].nnz == 1
+    s.close()
+
+@pytest.mark.parametrize('site,host,status,secure', [('https://films.example.org', 'films.example.org', 200, True), ('http://films.example.org:8080', 'films.example.org:8080', 200, False),
+    ('https://films.example.org', 'other.example.org', 421, None), ('https://films.example.org/', '127.0.0.1', 200, True)])
+def test_behind_a_proxy(model, tmp_path, monkeypatch, site, host, status, secure):
+    import uvicorn
+    model.save(tmp_path/'m')
+    monkeypatch.setattr(uvicorn, 'run', lambda *a, **k: None)
+    monkeypatch.setenv('RECSYS_COURSE_SERVE', '')
+    module.serve(tmp_path/'m', '0.0.0.0', store=tmp_path/'s.db', settings=module.at_site(Settings(api_key='k'), site))
+    with TestClient(module.app_from_env(), base_url=f'http://{host}') as c:
+        res = c.get('/')
+        assert res.status_code == status
+        if secure is not None: assert ('secure' in res.headers['set-cookie'].lower()) == secure
+
+@pytest.mark.parametrize('site', ['films.example.org', 'ftp://films', 'https://', 'javascript:alert(1)'])
+def test_a_site_that_is_no_address(site):
+    with pytest.raises(ValueError, match='https://films.example.org'): module.at_site(Settings(), site)
+
 # ---- Lists for everybody
 
 def test_lists_for_everybody(model, tmp_path):
