@@ -1,7 +1,7 @@
 """How the site's pages are made: a notebook becomes markdown with its stored outputs, a module becomes tables of its parameters.
 
 mkdocs calls the functions `on_...` (https://www.mkdocs.org/user-guide/plugins/#events). Nothing is executed and nothing is fetched."""
-import base64,configparser,html,inspect,re,subprocess,sys
+import base64,configparser,html,inspect,json,re,subprocess,sys
 from dataclasses import dataclass,field
 from functools import cached_property
 from importlib import import_module
@@ -17,8 +17,9 @@ from nbconvert.filters import ansi2html
 
 from recsys_course.exercise import _check_rx,_has_exercise,_hollow,_marker
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent/'.ci')]
 import tryout
+from export import PARTS
 
 root = Path(__file__).resolve().parent.parent
 ini = configparser.ConfigParser(delimiters='=', interpolation=None)
@@ -197,11 +198,20 @@ _lessons = {}   # {page: Lesson}
 def title(lesson): return lesson.md[0].splitlines()[0].lstrip('# ')
 def by_module(): return {l.module:l for l in _lessons.values() if l.module}
 
+def terms():
+    "{number of a lesson: words of the glossary that are at home there}: the search puts their lesson first"
+    text = re.sub(r'\n {4}', ' ', ''.join(''.join(c['source']) for c in json.loads((root/'nbs/97_glossary.ipynb').read_text(encoding='utf-8'))['cells'] if 'columns=' in ''.join(c['source'])))
+    res = {}
+    for word,number in re.findall(r'^([^|\n"]+?) \| .+ \| (\d\d)$', text, re.M): res.setdefault(number, []).append(word)
+    return res
+
 def on_config(config):
     _lessons.clear()
     for p in sorted((root/'nbs').glob('*.ipynb')): _lessons[p.stem+'.md'] = read(p)
-    numbered = [{f'{uri[:2]} {title(l)}': uri} for uri,l in _lessons.items() if uri[:2].isdigit()]
-    config.nav = [{'Home': 'index.md'}, {'Lessons': numbered}, {'Guides': [{'Behind a proxy': 'guides/proxy.md'}, {'For lecturers': 'guides/lecturers.md'}]},
+    numbered = {}
+    for uri,l in _lessons.items():
+        if uri[:2].isdigit(): numbered.setdefault(f'{uri[0]} {PARTS[int(uri[0])]}', []).append({f'{uri[:2]} {title(l)}': uri})
+    config.nav = [{'Home': 'index.md'}, {'Lessons': [{part: pages} for part,pages in numbered.items()]}, {'Guides': [{'Behind a proxy': 'guides/proxy.md'}, {'For lecturers': 'guides/lecturers.md'}]},
                   {'API': ['api/index.md', *({m: f'api/{m}.md'} for m in by_module())]}]
     config.repo_url,config.repo_name,config.edit_uri = github,repo,''
     config.site_url = f"https://{cfg['user']}.github.io/{cfg['repo']}/"
@@ -209,12 +219,15 @@ def on_config(config):
 
 def on_files(files, config):
     def add(uri, content): files.append(File.generated(config, uri, content=content))
+    words = terms()
     for uri,lesson in _lessons.items():
-        home = uri == 'index.md'
-        add(uri, '\n\n'.join(['---\nhide: [navigation]\n---', lesson.md[0], tryout.section(), *lesson.md[1:]] if home else lesson.md))
+        home,taught = uri == 'index.md',uri[0] in '0123456'
+        head = '---\nhide: [navigation]\n---' if home else f'---\nsearch:\n  boost: {4 if taught else 1}\ntags: {json.dumps(words.get(uri[:2], []))}\n---'
+        add(uri, '\n\n'.join([head, lesson.md[0], *([tryout.section()] if home else []), *lesson.md[1:]]))
         for name,data in lesson.files.items(): add(name, data)
-    for m,lesson in by_module().items(): add(f'api/{m}.md', api(m, lesson))
-    add('api/index.md', api_index(by_module()))
+    def late(text): return f'---\nsearch:\n  boost: .1\n---\n\n{text}'
+    for m,lesson in by_module().items(): add(f'api/{m}.md', late(api(m, lesson)))
+    add('api/index.md', late(api_index(by_module())))
     for p in sorted((root/'docs/pages').glob('*.md')): add(f'guides/{p.name}', p.read_text(encoding='utf-8'))
     return files
 

@@ -34,7 +34,7 @@ def graph_weights(
     k:int=None,           # Links kept per item; None: all
     n_threads:int=None,   # None: one per core; changes nothing but the time
 )->sp.csr_matrix:         # float32, items x items, zero diagonal
-    "What each item of a history says for the others: walks of three steps, damped in the middle and at both ends"
+    "What each item says for each other item: walks from item to person to item, damped at all three"
     of_users,of_items = events(X)
     W = strongest_links(scale_rows(X, of_users**-user), X, of_items**-candidate, k, n_threads)
     return scale_rows(W, of_items**-history)
@@ -44,8 +44,8 @@ def propagate(
     A,               # Symmetric, sparse, shape (n, n)
     E,               # Vectors of all nodes, shape (n, d)
     n_layers:int,    # Steps along the graph
-):                   # As `E`
-    "Mean of what reaches each node in 0, 1, ... steps: (E + AE + AAE + ...)/(n_layers + 1)"
+):                   # Means, shape (n, d)
+    "Mean of what reaches each node in 0 to n_layers steps: E, AE, AAE and so on"
     total = E
     for _ in range(n_layers):
         E = A@E
@@ -207,13 +207,13 @@ class ItemGraph(ItemWeights):
     "Weighted sums over what the user has; weights are damped counts of walks from item to person to item"
     block_bytes = 2**24
     def __init__(self,
-        user_exponent:float=None,        # People count (events)^-this; None: `usual_exponents`
-        history_exponent:float=None,     # So do items of the history; None: `usual_exponents`
-        candidate_exponent:float=None,   # And items that are scored; None: `usual_exponents`
+        user_exponent:float=None,        # A person with n events counts n^-this; None: `usual_exponents`
+        history_exponent:float=None,     # An item of the history with n events counts n^-this; None: `usual_exponents`
+        candidate_exponent:float=None,   # The score of an item with n events gets n^-this; None: `usual_exponents`
         n_neighbours:int=None,           # Links kept per item; None: `usual_neighbours`
-        n_factors:int=0,                 # Factors of the smooth part, as in `smooth_part`; 0: none
+        n_factors:int=0,                 # Singular vectors in the smooth part; 0: there is no such part
         smooth_weight:float=None,        # Weight of the smooth part, may be negative; None: chosen inside train
-        smooth_power:float=None,         # Power of singular values there; None: 2, or chosen with the weight
+        smooth_power:float=None,         # Power of the singular values; None: 2, or chosen with the weight
         n_threads:int=None,              # None: one per core; changes nothing but the time
         seed:int=42,                     # For the factors
     ):
@@ -242,9 +242,9 @@ class ItemGraph(ItemWeights):
 def smooth_part(
     X:sp.csr_matrix,      # Weights of pairs
     n_factors:int,        # Singular vectors kept, at most
-    user:float,           # As for `graph_weights`
-    history:float,        # As for `graph_weights`
-    candidate:float,      # As for `graph_weights`
+    user:float,           # Exponent of a person's events
+    history:float,        # Exponent of the events of an item that somebody has
+    candidate:float,      # Exponent of the events of an item that is scored
     power:float=0.,       # Of the singular values: 0 keeps all factors alike, 2 weighs them as the links do
     seed:int=42,          # For the random projection
 )->tuple:                 # Two float32 arrays, shapes (m, n_factors) and (n_factors, m); their product is the filter
@@ -355,15 +355,15 @@ def spread(
     A,                 # From `edge_matrix`, for SciPy or for PyTorch
     E:torch.Tensor,    # Vectors of all nodes, shape (n, d)
     n_layers:int,      # Steps along the graph
-)->torch.Tensor:       # As `E`
-    "`propagate` for tensors; on a CPU with the sparse product of SciPy, which is faster there"
+)->torch.Tensor:       # Means over the steps, shape (n, d)
+    "Mean of what reaches each node, as a tensor; on a CPU with the sparse product of SciPy, which is faster there"
     if not sp.issparse(A): return propagate(A, E, n_layers)
     return torch.from_numpy(propagate(A, E.detach().numpy(), n_layers))
 
 class _Spread(torch.autograd.Function):
     "Propagation with a symmetric matrix: the way back is the way there"
     @staticmethod
-    def forward(ctx, E, A, n_layers): # As for `spread`; `ctx` keeps what the way back needs
+    def forward(ctx, E, A, n_layers): # Vectors, a symmetric matrix and the steps; `ctx` keeps what the way back needs
         "Spread vectors"
         ctx.A,ctx.n_layers = A,n_layers
         return spread(A, E, n_layers)

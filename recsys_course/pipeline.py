@@ -119,7 +119,7 @@ def run(self:Stages,
     instead:str,   # What happens then, in words
 ):                 # What `f()` gives, or `default`
     "Run a stage; if it fails or is late, note that and go on"
-    start = perf_counter()
+    start,others = perf_counter(),sum([*self.times.values()])
     try:
         old = self.busy.get(name)
         if old is not None and old.is_alive(): raise StageTimeout('still busy with an earlier request')
@@ -130,7 +130,9 @@ def run(self:Stages,
     except Exception as e:
         self.failed = True
         self.miss(name, type(e).__name__, f'{type(e).__name__}: {e}: {instead}')
-    finally: self.times[name] = self.times.get(name, 0) + perf_counter() - start
+    finally:
+        inside = sum([*self.times.values()]) - others      # of stages that this one called
+        self.times[name] = self.times.get(name, 0) + max(0., perf_counter() - start - inside)
     return default
 
 @patch
@@ -939,7 +941,7 @@ def funnel(self:Pipeline,
         ax.text(1.02, a, f'{o:,.0f} items  {t:.2f} ms', transform=ax.get_yaxis_transform(), va='center', fontsize=9)
     ax.set(xscale='log', xlim=(1, 1.2*df.into.max()), yticks=y, yticklabels=df.index,
            xlabel='items in and out (log scale)',
-           title=f'{df.into.max():,.0f} items become {df.out.iloc[-1]:,.0f} in {np.median(ms):.1f} ms')
+           title=f'{df.into.max():,.0f} items become {df.out.iloc[-1]:,.0f} in {np.mean(ms):.1f} ms')
     ax.xaxis.set_major_formatter('{x:,.0f}')
     ax.legend(frameon=False, loc='lower right')
     df.attrs['ms'] = ms.tolist()

@@ -24,6 +24,7 @@ from .models import Network, torch_threads, train_network
 from .recommender import Recommender, User
 
 # %% ../nbs/23_sequence.ipynb #c23bbb01
+# The settings of NextItem, and what is refused
 class NextItem(ItemWeights):
     "What comes next, from what followed what: faded counts, or a ridge regression on faded histories"
     block_bytes = 2**25
@@ -128,6 +129,7 @@ class CausalAttention(nn.Module):
         return self.out((look@v).transpose(1, 2).reshape(n, T, d)), look
 
 # %% ../nbs/23_sequence.ipynb #c23ccc02
+# A layer of SASRec
 class Block(nn.Module):
     "A layer of SASRec: look around, then think, each added to what was there"
     def __init__(self,
@@ -151,6 +153,7 @@ class Block(nn.Module):
         return x + self.drop(self.think(self.second(x))), look
 
 # %% ../nbs/23_sequence.ipynb #c23ccc03
+# The causal mask for many sequences
 def causal_mask(
     codes:torch.Tensor,   # Item codes, 0 for no item, shape (n, T)
 )->torch.Tensor:          # bool, shape (n, T, T): True where row t may not look at column s

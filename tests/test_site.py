@@ -324,13 +324,28 @@ def test_dark_mode_follows_the_system_and_can_be_switched(browser, home):
     assert browser.js(ground) < 80
     browser.js('localStorage.clear()')
 
-def test_search_finds_a_lesson_and_a_parameter(browser, home):
-    for query,hit in (('Sherman Morrison OR factorisation', '11_factorize'), ('ItemKNN', 'recommender')):
-        browser.open(f'{home}?q={query}'.replace(' ', '%20'))
-        browser.js('document.querySelector("[data-md-component=search-query]").focus()')
-        browser.js("""new Promise((done, fail) => { let n = 0, t = setInterval(() => {
-            if (document.querySelector('.md-search-result__link')) { clearInterval(t); done() } else if (++n > 100) { clearInterval(t); done() } }, 100) })""")
-        assert any(hit in l for l in browser.js("[...document.querySelectorAll('.md-search-result__link')].map(a => a.href)")), query
+def found(browser, home, query):
+    "Pages that the search names, best first"
+    browser.open(home)
+    browser.js(f"""const box = document.querySelector("[data-md-component=search-query]"); box.focus(); box.value = {json.dumps(query)};
+        new Promise(done => setTimeout(() => {{ box.dispatchEvent(new Event('keyup')); done() }}, 1000))""")
+    browser.js("""new Promise((done, fail) => { let n = 0, t = setInterval(() => {
+        if (document.querySelector('.md-search-result__link')) { clearInterval(t); done() } else if (++n > 100) { clearInterval(t); done() } }, 100) })""")
+    links = browser.js("[...document.querySelectorAll('.md-search-result__link')].map(a => a.pathname)")
+    return list(dict.fromkeys(l.strip('/').removeprefix('site/') for l in links))
+
+@pytest.mark.parametrize('query,hit,within', [('cold start', '31_bootstrap', 2), ('bandit', '51_explore', 2), ('session', '23_sequence', 2), ('RRF', '40_candidates', 2),
+    ('factorisation', '11_factorize', 3), ('nginx', 'guides/proxy', 2), ('nbgrader', 'guides/lecturers', 2), ('ItemKNN', 'api/recommender', 20)])
+def test_search_finds_lessons_first(browser, home, query, hit, within):
+    pages = found(browser, home, query)
+    assert any(hit in p for p in pages[:within]), pages
+
+def test_lessons_stand_by_part(site):
+    text = (site/'index.html').read_text(encoding='utf-8')
+    nav = text[text.index('md-nav--primary'):]                                    # the part's tab, then its list
+    parts = [list(re.finditer(rf'>\s*{p}\s*<', nav))[1].start() for p in ('0 First steps', '1 Stars', '2 Clicks', '3 More than ids', '4 A page', '5 The world answers', '6 Size', '9 Workshop')]
+    first = [re.search(rf'{n}_\w+/', nav).start() for n in ('00', '10', '20', '30', '40', '50', '60', '90')]
+    assert all(p < f for p, f in zip(parts, first)) and all(f < p for f, p in zip(first, parts[1:]))
 
 # ---- The recommender of the home page
 

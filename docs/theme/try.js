@@ -63,3 +63,10 @@
   }
   show()
 })()
+
+// The search takes "-policy" in "off-policy" for "not policy", and knows no "off", which is too common: ask for the words, without it
+const post = Worker.prototype.postMessage
+Worker.prototype.postMessage = function (message, ...rest) {
+  const words = text => text.replace(/\boff[- ](?=\w)/gi, '').replace(/(\w)-(?=\w)/g, '$1 ')
+  return post.call(this, typeof message?.data === 'string' ? { ...message, data: words(message.data) } : message, ...rest)
+}
