@@ -2196,6 +2196,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'recsys_course/pipeline.py'),
                                         'recsys_course.pipeline.Pipeline._ask_scores': ( 'pipeline.html#pipeline._ask_scores',
                                                                                          'recsys_course/pipeline.py'),
+                                        'recsys_course.pipeline.Pipeline._extra': ( 'pipeline.html#pipeline._extra',
+                                                                                    'recsys_course/pipeline.py'),
                                         'recsys_course.pipeline.Pipeline._fit_scorer': ( 'pipeline.html#pipeline._fit_scorer',
                                                                                          'recsys_course/pipeline.py'),
                                         'recsys_course.pipeline.Pipeline._flow': ( 'pipeline.html#pipeline._flow',

@@ -14,7 +14,7 @@ from collections import Counter
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS,TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 
 from .core import (FeatureEncoder, Saveable, block_rows, blocks, by_code, check_not_negative,
@@ -351,9 +351,10 @@ def shared_words(self:FeatureModel,
     b:int,      # Item code
     n:int=3,    # How many, at most
 )->list:        # Words, the most telling first
-    "Words that are said of both items"
+    "Words that are said of both items, without those that stand in any sentence"
     both = self.said[[a]].multiply(self.said[[b]]).tocsr()
-    return [self.words[k] for k in both.indices[np.argsort(-both.data, kind='stable')[:n]]]
+    words = [self.words[k] for k in both.indices[np.argsort(-both.data, kind='stable')]]
+    return [w for w in words if w.lower() not in ENGLISH_STOP_WORDS][:n]
 
 @patch
 def why(self:FeatureModel,

@@ -414,7 +414,7 @@ def by_user(
     last = np.empty(len(ids), int)
     last[user] = arm
     torn = ids[np.unique(user[arm != last[user]])]
-    if len(torn): raise ValueError(f'{torn[0]!r} is in two arms: {len(torn)} people are')
+    if len(torn): raise ValueError(f'{pd.Index(torn).tolist()[0]!r} is in two arms: {len(torn)} people are')
     rows = np.bincount(user) if how == 'mean' else 1
     sums = {c: np.bincount(user, df[c].to_numpy(float))/rows for c in columns}
     return pd.DataFrame(dict(user=ids, **sums, arm=arms[last]))

@@ -473,8 +473,19 @@ def retrieve_lists(self:Pipeline,
         stages.counts[name] = len(self.items)-1,(res[name][0] >= 0).sum(1)
     for step in self.steps:
         if step.label not in wanted: continue
-        for row,items in zip(wanted[step.label], step.extra(query)): row += [c for c in items if c not in row]
+        f = lambda step=step: self._extra(step, query)
+        extra = stages.run(step.name, f, [[]]*len(query), 'nothing of it enters the race')
+        for row,items in zip(wanted[step.label], extra): row += [c for c in items if c not in row]
     return res | {label: _as_lists(rows) for label,rows in wanted.items()}
+
+@patch
+def _extra(self:Pipeline, step, query):
+    "Items that a step wants in the race, a list per person; raises ValueError for what is none"
+    found = [[int(c) for c in row] for row in step.extra(query)]
+    if len(found) != len(query): raise ValueError(f'gave {len(found)} lists for {len(query)} people')
+    if any(not 0 < c < len(self.items) for row in found for c in row):
+        raise ValueError(f'wants items that are no codes from 1 to {len(self.items)-1}')
+    return found
 
 @patch
 def wanted_labels(self:Pipeline)->list:   # Each once, none of them the name of a generator

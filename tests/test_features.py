@@ -210,6 +210,13 @@ def test_reasons_in_words():
     assert m.why('x', 'e', 1) == 'because you liked Alien and both are Horror, Sci-Fi'
     assert m.why('y', 'e') == 'nothing that you met speaks for it'
 
+def test_reasons_name_no_word_that_stands_in_any_sentence():
+    info = pd.DataFrame(dict(plot=['the ship and the whale', 'the storm and the ship', 'a dance in the rain', 'of love and the sea']), pd.Index(list('abcd'), name='item'))
+    log = Interactions.from_df(pd.DataFrame(dict(user=['x', 'x', 'y', 'y'], item=list('acbd'))), rating=None, item_info=info)
+    m = ContentKNN(Features(['plot']), reg=None).fit(log)
+    assert m.shared_words(*log.items.encode(['a', 'b'])) == ['ship'] and m.shared_words(*log.items.encode(['c', 'd'])) == []
+    assert 'both are ship' in m.why('x', 'b', 1)
+
 def test_a_log_that_knows_nothing_says_so(logs):
     train = logs[0]
     bare = Interactions(train.df, train.users, train.items)

@@ -437,6 +437,21 @@ def test_a_step_that_gives_no_order_is_told_and_left_out(how, train):
     recs, words = told(lambda: p.recommend(['u1', 'u2']))
     assert len(words) == 1 and "'odd'" in words[0] and recs['item'].tolist() == [*popular_list(train, 'u1', 10), *popular_list(train, 'u2', 10)]
 
+class Wants(Step):
+    "A step that wants items in the race"
+    name = label = 'wants'
+    def __init__(self, f): self.f = f
+    def extra(self, query): return self.f(query)
+    def apply(self, page): return Moved(np.tile(np.arange(page.items.shape[1]), (len(page.items), 1)))
+
+@pytest.mark.parametrize('f,word', [(lambda q: 1/0, 'ZeroDivisionError'), (lambda q: None, 'TypeError'), (lambda q: [[1]], '1 lists for 2 people'), (lambda q: [[10**6]]*2, 'no codes from 1'), (lambda q: [[0], []], 'no codes from 1'), (lambda q: [['a'], []], 'ValueError')])
+def test_a_step_that_wants_what_is_none_is_told_and_left_out(f, word, train):
+    p = Pipeline({'popular': Popular()}, scorer=None, order=[Wants(f)]).fit(train)
+    recs, words = told(lambda: p.recommend(['u1', 'u2']))
+    assert recs['item'].tolist() == [*popular_list(train, 'u1', 10), *popular_list(train, 'u2', 10)]
+    if word == '1 lists for 2 people': assert not words or word in words[0]                  # alone, each gets the one list
+    else: assert len(words) == 1 and word in words[0] and 'wants' in recs.attrs['notes']
+
 @pytest.mark.parametrize('error', [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize('budget', [None, 5000])
 def test_somebody_who_stops_the_program_stops_it(error, budget, train):
