@@ -85,7 +85,7 @@ def output(lesson, out):
         name = f'figures/{lesson.path.stem}-{len(lesson.files)+1}.png'
         lesson.files[name] = base64.b64decode(png)
         return f'![Figure: {lesson.heading}]({name}){{ loading=lazy }}'
-    if md := data.get('text/markdown'): return prose(lesson, md)
+    if 'text/html' not in data and (md := data.get('text/markdown')): return prose(lesson, md)
     shown = data.get('text/html') or f"<pre>{ansi2html(out.get('text') or data.get('text/plain', ''))}</pre>"
     lesson.outputs.append(re.sub(r'<style scoped>.*?</style>', '', shown, flags=re.S))
     return f'@@output {len(lesson.outputs)-1}@@'
@@ -159,7 +159,7 @@ def entry(obj, name, level):
     "A function, class or method: name, source, call, meaning, parameters"
     fn = plain(obj)
     parts = [f"{'#'*level} `{name}` {{ #{name} }}", source(fn)]
-    is_plain = inspect.isclass(obj) and issubclass(obj, (BaseException, tuple))      # has no arguments of its own to explain
+    is_plain = inspect.isclass(obj) and issubclass(obj, (BaseException, tuple)) and '__init__' not in vars(obj)      # has no arguments of its own to explain
     if not isinstance(obj, (property, cached_property)) and not is_plain: parts.append(fence(signature(fn, name)))
     bases = [b for b in getattr(obj, '__bases__', ()) if b.__module__.startswith(lib) and not b.__name__.startswith('_')]
     if bases: parts.append('A ' + ' and a '.join(f"[`{b.__name__}`]({b.__module__.split('.')[-1]}.md#{b.__name__})" for b in bases) + '.')
