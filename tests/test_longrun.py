@@ -104,12 +104,12 @@ def settings():
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    "A wheel built here, without the network, from a copy of everything"
+    "A wheel built here, without the network, from the source archive, as a release is"
     if not find_spec('build') or not find_spec('setuptools') or int(version('setuptools').split('.')[0]) < 77:
         pytest.skip("needs build and setuptools>=77 in this environment: a wheel is built without fetching them")
     tmp = tmp_path_factory.mktemp('wheel')
     shutil.copytree(root, tmp/'src', ignore=shutil.ignore_patterns('.git', '.venv', '__pycache__', '.ipynb_checkpoints', '_docs', 'build', 'dist', '*.egg-info'))
-    res = run(sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', str(tmp), str(tmp/'src'), cwd=tmp)
+    res = run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', str(tmp), str(tmp/'src'), cwd=tmp)
     assert res.returncode == 0, res.stdout+res.stderr
     return zipfile.ZipFile(next(tmp.glob('*.whl')))
 
