@@ -278,7 +278,7 @@ def forget(self:Store,
     person:str,     # Whom
 )->int:             # How many rows there were
     "Delete all that is kept of somebody, on the disk too; a digest of the id keeps later trainings from learning it"
-    tables = 'people','ratings','events','shown'
+    person,tables = str(person),('people','ratings','events','shown')
     n = sum(self.read(f'SELECT COUNT(*) FROM {t} WHERE person = ?', person)[0][0] for t in tables)
     jobs = [(f'DELETE FROM {t} WHERE person = ?', [(person,)]) for t in tables]
     kept = 'INSERT INTO settings VALUES (?, ?) ON CONFLICT (name) DO NOTHING', [('forgotten:' + id_digest(person), '1')]
