@@ -143,7 +143,7 @@ def _unknown(self:Vocab, raw):
 @dataclass(frozen=True, eq=False, repr=False)
 class Interactions:
     "Who met which item, how they rated it and when; make one with `Interactions.from_df`"
-    df:pd.DataFrame               # user, item, rating and (where known) timestamp: raw ids, one row an event
+    df:pd.DataFrame               # user, item, rating and (where known) timestamp: raw ids, one row per event
     users:Vocab                   # Every known user
     items:Vocab                   # Every known item
     item_info:pd.DataFrame=None   # What is known of items, indexed by raw id, or None
@@ -380,13 +380,13 @@ def _split_user_time(inter, test, seed):
     return _last_of_each(inter, np.clip(np.floor(n*test + .5), 0, np.maximum(n-1, 0)), _times(inter))
 
 def _split_user_random(inter, test, seed):
-    "A random share of each user's rows, drawn as `python_stratified_split` of `recommenders` does. Leaks like 'random'"
+    "A random share of each user's rows, drawn as by `python_stratified_split` of `recommenders`. Leaks the future"
     n = np.bincount(inter.codes()[0], minlength=len(inter.users))
     n_test = np.minimum(n - np.floor(n*(1 - test) + 1e-9), np.maximum(n-1, 0))
     return _last_of_each(inter, n_test, np.random.RandomState(seed).rand(len(inter)))
 
 def _split_leave_last(inter, test, seed):
-    "Each user's last row (users with one row stay in train), whatever `test` says. Leaks like 'user_time'"
+    "Each user's last row (users with one row stay in train), whatever `test` says. Leaks what others did later"
     n = np.bincount(inter.codes()[0], minlength=len(inter.users))
     return _last_of_each(inter, (n > 1).astype(int), _times(inter))
 
@@ -406,8 +406,8 @@ def split(self:Interactions,
     'time': latest rows of all, leaks nothing, newcomers appear in test only.
     'random': leaks the future of users and items.
     'user_time': each user's latest share, leaks what others did later.
-    'leave_last': each user's last row, leaks the same.
-    'user_random': a random share of each user's rows, leaks as 'random' does."""
+    'leave_last': each user's last row, leaks what others did later.
+    'user_random': a random share of each user's rows, leaks the future of users and items."""
     if not isinstance(how, str) or how not in _splits:
         raise ValueError(f"how={how!r} is not one of {', '.join(_splits)}")
     if not isinstance(test, (int, float, np.number)) or not 0 < test < 1:
@@ -514,7 +514,7 @@ def _check_values(df):
 # %% ../nbs/01_data.ipynb #33dce9cf
 # Plumbing: a user who met an item twice
 def _drop_repeats(df, u, i, n_items, how):
-    "Rows of `df` to keep, and the frame: one row a user-item pair unless `how` is 'keep'"
+    "Rows of `df` to keep, and the frame: one row per user-item pair unless `how` is 'keep'"
     allowed = 'error','last','mean','keep'
     if how not in allowed: raise ValueError(f'duplicates={how!r} is not one of {allowed}')
     pair = pd.Series(u*n_items + i)
@@ -604,7 +604,7 @@ def _encode_column(raw, info, name, column):
 # Plumbing: `from_df`, which calls all of these in turn
 @patch(cls_method=True)
 def from_df(cls:Interactions,
-    df:pd.DataFrame,             # One row an event (pandas, polars or pyarrow); never changed
+    df:pd.DataFrame,             # One row per event (pandas, polars or pyarrow); never changed
     user:str='user',             # Column of user ids, int or str
     item:str='item',             # Column of item ids, int or str
     rating:str='rating',         # Column of ratings, or None if every event counts 1

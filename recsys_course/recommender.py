@@ -164,7 +164,7 @@ class ItemKNN(Recommender):
         return self if self.centred else self.warn_if_poor(train)
 
     def scores(self, user_codes): # Codes, shape (n,)
-        "Unclipped predictions; sums of similarities if not centred"
+        "Unclipped predictions; if not centred, sums of similarity times rating"
         return self._add_up(self.X[user_codes], self.user_bias[user_codes])
 
 # %% ../nbs/03_recommender.ipynb #9e0095c4
@@ -747,7 +747,7 @@ def cosine_and_counts(
     M:sp.csr_matrix,     # 1 where X holds something, shape (n, m)
     cols:np.ndarray,     # Which columns to compare with all
 )->tuple:                # Cosines, and how many rows both columns hold, both (len(cols), m)
-    "Cosine of some columns with all"
+    "Cosine of some columns with all, and how many rows both hold"
     return cosine_columns(X, cols), (M[:,cols].T@M).toarray()
 
 def pearson_and_counts(
@@ -913,7 +913,7 @@ def user_vectors(self:ItemKNN,
 def vector_scores(self:ItemKNN,
     vectors:np.ndarray,   # From `fold_in`, shape (n, len(self.items))
 )->np.ndarray:            # float32, shape (n, len(self.items))
-    "What `scores` gives, for newcomers"
+    "Scores of all items for rows of what `Bias` leaves over"
     X = np.array(vectors, np.float32)
     X[:,0] = 0
     return self._add_up(sp.csr_matrix(X), np.asarray(vectors)[:,0])

@@ -601,11 +601,13 @@ def _choice(name, value, most):
 
 # %% ../nbs/62_serve.ipynb #ddf336ce
 # `API`: the fields of each route, in one table
+_an_id = dict(type=['string','integer'], minLength=1, maxLength=200)
+
 _kinds = dict(
-    id=(lambda n,v,most: _as_id(n, v), dict(type=['string','integer'], minLength=1, maxLength=200)),
-    ids=(_ids, dict(type='array', items=dict(type=['string','integer']))),
-    history=(_history, dict(type=['object','array'], description='{item: rating}, or items')),
-    facts=(_facts, dict(type='object')),
+    id=(lambda n,v,most: _as_id(n, v), _an_id),
+    ids=(_ids, dict(type='array', items=_an_id)),
+    history=(_history, dict(type=['object','array'], items=_an_id, additionalProperties=dict(type='number'))),
+    facts=(_facts, dict(type='object', additionalProperties=dict(type=['string','number','boolean','null']))),
     whole=(_whole, dict(type='integer', minimum=1)),
     flag=(_flag, dict(type='boolean')),
     number=(lambda n,v,most: _as_number(n, v), dict(type='number')),
@@ -613,7 +615,7 @@ _kinds = dict(
 
 API = {   # {route: (what it does, {field: (kind, needed?, words)})}
     '/recommend': ('A list for one person, logged with propensities', dict(
-        user=('id', False, 'Id of a person'), history=('history', False, 'What they rated'),
+        user=('id', False, 'Id of a person'), history=('history', False, 'What they rated: {item: rating}, or items'),
         profile=('facts', False, 'What they say of themselves'), context=('facts', False, 'The moment'),
         k=('whole', False, 'Length of the list; 10'), items=('ids', False, 'The only items wanted'),
         exclude=('ids', False, 'Items not wanted'), explain=('flag', False, 'Add reasons?'))),
@@ -660,27 +662,50 @@ def checked(
         return _kinds[kind][0](name, value, limits.k_max if kind == 'whole' else limits.max_history)
     return {name: _check(name, value) for name,value in body.items() if value is not None}
 
-# %% ../nbs/62_serve.ipynb #45a0db1e
-# `openapi`: the table `API`, for programs
-def openapi()->dict:
-    "The API as OpenAPI 3.1 describes it"
-    paths,answers = {},{str(s): dict(description=w) for s,w in _statuses.items()}
-    for route,(words,fields) in API.items():
-        props = {n: {**_kinds[kind][1], 'description': said} for n,(kind,_,said) in fields.items()}
-        schema = dict(type='object', properties=props, additionalProperties=False,
-                      required=[n for n,(_,needed,_) in fields.items() if needed])
-        content = {'application/json': dict(schema=schema)}
-        body = dict(required=True, content=content)
-        paths[route] = dict(post=dict(summary=words, requestBody=body, responses=answers))
-    query = [dict(name=n, **{'in': 'query'}, schema=dict(type=t)) for n,t in (('q','string'), ('k','integer'))]
-    paths['/items'] = dict(get=dict(summary='Items whose title holds a text', parameters=query, responses=answers))
-    more = {'/health': 'Is it alive?', '/ready': 'Does it answer?', '/metrics': 'Figures for Prometheus'}
-    for route,words in more.items():
-        paths[route] = dict(get=dict(summary=words, responses=answers))
-    return dict(openapi='3.1.0', info=dict(title='Recommendations', version='1'), paths=paths)
+# %% ../nbs/62_serve.ipynb #7be41c02
+# What comes back from each route, for `openapi`
+_gives = {   # {route: {field of its answer: type}}
+    '/recommend': dict(list='string', user='string', model='string', logged='boolean', items='array'),
+    '/similar': dict(items='array'), '/feedback': dict(kept='boolean'), '/forget': dict(forgotten='integer'),
+    '/items': dict(items='array'), '/health': dict(alive='boolean'), '/ready': dict(ready='boolean', model='string')}
+
+def _json_object(props, required, **kwargs): return dict(type='object', properties=props, required=required, **kwargs)
+
+def _responses(route): # One that is described
+    "What each status of a route brings: an answer in JSON, text for Prometheus, or a sentence"
+    def _schema(kinds): return dict(schema=_json_object({n: dict(type=t) for n,t in kinds.items()}, list(kinds)))
+    text = {'text/plain': dict(schema=dict(type='string'))}
+    good = {'application/json': _schema(_gives[route])} if route in _gives else text
+    bad = {'application/json': _schema(dict(error='string'))}
+    return {str(s): dict(description=w, content=good if s == 200 else bad) for s,w in _statuses.items()}
 
 _statuses = {200: 'Done', 400: 'No JSON', 401: 'A key is missing', 403: 'Sent from another page', 404: 'Unknown id',
              413: 'Too long', 415: 'Not JSON', 422: 'A field is wrong', 429: 'Too many requests', 503: 'Busy'}
+
+# %% ../nbs/62_serve.ipynb #45a0db1e
+# `openapi`: the table `API`, for programs
+def openapi(
+    limits:Settings=None,   # Whose limits are stated; None: the defaults
+)->dict:
+    "The API as OpenAPI 3.1 describes it: fields, their limits, and what comes back"
+    limits,paths = limits or Settings(),{}
+    most = dict(whole=dict(maximum=limits.k_max), ids=dict(maxItems=limits.max_history),
+                history=dict(maxItems=limits.max_history, maxProperties=limits.max_history))
+    for route,(words,fields) in API.items():
+        props = {n: {**_kinds[kind][1], **most.get(kind, {}), 'description': said}
+                 for n,(kind,_,said) in fields.items()}
+        schema = _json_object(props, [n for n,(_,needed,_) in fields.items() if needed], additionalProperties=False)
+        if route == '/recommend': schema['anyOf'] = [dict(required=[n]) for n in ('user','history','profile')]
+        body = dict(required=True, content={'application/json': dict(schema=schema)})
+        paths[route] = dict(post=dict(summary=words, requestBody=body, responses=_responses(route)))
+    query = dict(q=dict(type='string', maxLength=200), k=dict(type='integer', minimum=1, maximum=limits.k_max))
+    asked = dict(parameters=[dict(name=n, **{'in': 'query'}, schema=s) for n,s in query.items()])
+    more = {'/items': 'Items whose title holds a text', '/health': 'Is it alive?', '/ready': 'Does it answer?',
+            '/metrics': 'Figures for Prometheus'}
+    for route,words in more.items():
+        sent = asked if route == '/items' else {}
+        paths[route] = dict(get=dict(summary=words, **sent, responses=_responses(route)))
+    return dict(openapi='3.1.0', info=dict(title='Recommendations', version='1'), paths=paths)
 
 # %% ../nbs/62_serve.ipynb #4bfe3924
 # `Meter`: counts of requests, and quantiles of their times
@@ -1138,7 +1163,7 @@ async def _get_metrics(request): # From Starlette
 
 async def _get_openapi(request): # From Starlette
     "The API in OpenAPI's words"
-    return JSONResponse(openapi())
+    return JSONResponse(openapi(request.app.state.service.settings))
 
 # %% ../nbs/62_serve.ipynb #d7f98543
 # `Service.tick`: what a worker does once a second
@@ -1739,7 +1764,7 @@ def create_app(
     app.state.service = service
     return app
 
-async def _not_found(request, e): return failure(e.status_code, e.detail)
+async def _not_found(request, e): return failure(e.status_code, e.detail, e.headers)   # such as Allow
 
 # %% ../nbs/62_serve.ipynb #72e3a086
 # `serve`: several processes that share a port

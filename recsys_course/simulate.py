@@ -45,7 +45,7 @@ _shapes = '{} {}', 'The {} {}', 'My {} {}', 'Return to the {} {}'
 # %% ../nbs/02_simulate.ipynb #27c54e92
 # Genres by a race, and titles
 def _draw_genres(rng, n):
-    "0/1 flags, shape (n, genres), one to four a row: the winners of a race"
+    "0/1 flags, shape (n, genres), one to four per row: the winners of a race"
     flags = np.zeros((n, len(_genres)), np.float32)
     shares = np.float32(list(_genres.values()))
     flags[_race(rng, np.tile(shares, (n,1)), rng.choice([1,2,3,4], n, p=[.5,.34,.13,.03]))] = 1
@@ -99,7 +99,7 @@ def _mix(rng, known, share, spread):
     return (share**.5*told + (1-share)**.5*own)*spread
 
 def _traits(users):
-    "What is known of people as columns of numbers: age, gender, one column an occupation"
+    "What is known of people as columns of numbers: age, gender, one column per occupation"
     jobs = pd.get_dummies(users.occupation).to_numpy(float)
     return np.column_stack([_standardise(users[['age']].to_numpy(float)), users.gender == 'F', jobs])
 
@@ -136,7 +136,7 @@ class World:
     `user_bias`, `item_bias`, shape (n+1,), in stars; `popularity`, `activity`, shape (n+1,).
     Further `mean` (liking of an average pair), `users`, `items` (Vocab), `user_info`, `item_info` (by raw id)."""
     mean = 2.56                             # liking of an average item by an average person, in stars
-    cuts = np.array([1.74, 2.42, 3.34, 4.44])  # likings at which one star becomes two, two become three, ...
+    cuts = np.array([1.74, 2.42, 3.34, 4.44])  # likings above which a rating is 2, 3, 4 and 5 stars
     start,length = 874_713_600,213*86_400   # of the log, in seconds: from 20 September 1997, seven months
     def __init__(self,
         seed:int=42,         # Makes the world: the same seed, the same world

@@ -1,6 +1,7 @@
 "A real browser walks through the pages: search, rate five, see the list change, reason, dislike, reload, forget me; skipped where there is none"
 
 import os, shutil, socket, threading, time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -89,6 +90,37 @@ def test_a_walk(chromium, address, width, colours, script):
     assert page.locator('.cards').first.locator('h2').all_inner_texts() == before
     assert not said, said
     context.close()
+
+def rate(address, n, ready, cookies=()):
+    "In a browser of its own: rate five films at the same time as others do; the titles that /me lists then, and the cookies"
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=BROWSER, args=['--headless', '--no-sandbox'])
+        context = browser.new_context()
+        page = context.new_page()
+        context.add_cookies(list(cookies))
+        page.goto(f'{address}/search?q=a')
+        titles = page.locator('.cards h2').all_inner_texts()[5*n:5*n + 5]
+        ready.wait(60)
+        for title in titles:
+            page.goto(f'{address}/search?q=a')
+            page.get_by_role('button', name=f'Rate {title} {5 - n} of 5').click()
+            page.get_by_role('heading', level=1, name='Search').wait_for()
+        ready.wait(60)
+        page.goto(address + '/me')
+        text, kept = page.inner_text('main'), context.cookies()
+        browser.close()
+    return titles, text, kept
+
+def test_two_browsers_rate_at_once(address):
+    with ThreadPoolExecutor(2) as pool:
+        ready = threading.Barrier(2)
+        (mine, me, cookies), (yours, you, _) = pool.map(lambda n: rate(address, n, ready), (0, 1))
+        for titles, text, others in ((mine, me, yours), (yours, you, mine)):
+            assert len(titles) == 5 and all(t in text for t in titles) and not any(t in text for t in others)
+        # One person on two machines: nothing is lost
+        ready = threading.Barrier(2)
+        (a, one, _), (b, two, _) = pool.map(lambda n: rate(address, n, ready, cookies), (0, 1))
+        assert all(t in one and t in two for t in (*a, *b))
 
 def test_with_the_keyboard_alone(chromium, address):
     context = chromium.new_context(viewport=dict(width=390, height=844))
