@@ -38,9 +38,9 @@ def other_data(bench):
     yield ('What comes next, Amazon Toys and Sports (nDCG at 10)', f'`NextItem` {toys[4]} and {sports[4]}, with refit',
            ' and '.join(row(bench, f'{o} | S3-Rec', '## (k)')[4] for o in ('Toys', 'Sports')) + ' (S3-Rec, as published)')
     new = [row(bench, o, '## (l)') for o in ('MovieLens 100K', 'latest-small', 'Toys')]
-    yield ('Items nobody has met: MovieLens 100K, latest-small, Toys (nDCG at 10)', '`Hybrid` ' + ', '.join(first(o[5]) for o in new), 'content alone ' + ', '.join(o[4] for o in new))
+    yield ('Items nobody has met: MovieLens 100K, latest-small, Toys (nDCG at 10)', '`Hybrid` ' + ' / '.join(first(o[5]) for o in new), 'content alone ' + ' / '.join(o[4] for o in new))
     ours, fastapi = (row(bench, o, '## (s)') for o in ('ImplicitALS, MovieLens 100K', '| the same model in ten'))
-    yield ('Requests per second over HTTP, two cores, p95 within 25 ms', f'`serve` {ours[2]}, each list logged', f'{fastapi[2]} the same model in FastAPI')
+    yield ('Requests per second over HTTP, two cores, p95 within 25 ms', f'`serve` {ours[2]} with each list logged', f'{fastapi[2]} the same model in FastAPI')
 
 def losses(bench):
     bpr = row(bench, 'BPR | 1', 'Against implicit')
