@@ -24,9 +24,9 @@ from .recommender import Linear, Query, Recommender, User
 def fuse_ranks(
     row:np.ndarray,          # Whose list it is, int, shape (n,)
     item:np.ndarray,         # What is on it, int, shape (n,)
-    gen:np.ndarray,          # Which generator put it there, int, shape (n,)
-    rank:np.ndarray,         # At which place, from 1, shape (n,)
-    weights:np.ndarray,      # Of the generators, shape (g,)
+    gen:np.ndarray,          # Which generator lists it, int, shape (n,)
+    rank:np.ndarray,         # At which place, counted from 1, shape (n,)
+    weights:np.ndarray,      # Weights of the generators, shape (g,)
     damp:float=60.,          # An item gets weight/(damp + rank) from each list that holds it
 )->tuple:                    # Row, item, summed score, ranks by generator (NaN: not on its list), place from 0
     "Reciprocal rank fusion: each pair of row and item once, best first within a row, ties by item"
@@ -162,15 +162,15 @@ class NewArrivals(Recommender):
         return self
 
     def user_vectors(self, user_codes): # Codes, shape (n,)
-        "Vectors of no numbers, since nothing depends on the user"
+        "Vectors without numbers, shape (n, 0), since nothing depends on the user"
         return np.zeros((len(user_codes), 0), np.float32)
 
     def linear(self):
-        "No weights: people since the arrival, by time; 0 for what is not new"
+        "Scores of the items as a base without weights: 0 for what is not new"
         return Linear(np.zeros((len(self.items), 0), np.float32), self.item_scores, None)
 
     def fold_in(self, history): # {item: rating}, a table with a column item, or items
-        "A vector of no numbers, and what to leave out"
+        "A `User` with a vector without numbers, who has seen what the history holds"
         return User(history, vector=[], seen=self.encode_history(history, weights=True)[0])
 
 # %% ../nbs/40_candidates.ipynb #1b6e45f1
@@ -203,8 +203,8 @@ class FunctionGenerator:
         self.f,self.warned = f,False
         self.users,self.items = train.users,train.items
 
-    def candidates(self, query, n, skip): # As for `Recommender`
-        "What the function lists, best first"
+    def candidates(self, query, n, skip): # Who asks; how many for each; sparse table of what to leave out
+        "Item codes and scores of what the function lists, best first, both (len(query), n); -1 and -inf: no more"
         known = query.codes > 0
         items = np.full((len(query), n), -1)
         scores = np.full((len(query), n), -np.inf, np.float32)
@@ -232,6 +232,6 @@ class FunctionGenerator:
         warnings.warn(f'generator {name} listed items for {strangers.iloc[0]!r}, who was not asked about: '
                       'such rows are left out', stacklevel=2)
 
-    def scores_of(self, query, items): # As for `Recommender`
-        "NaN: it has no opinion on what others propose"
+    def scores_of(self, query, items): # Who asks; item codes, shape (len(query), m)
+        "NaN for every item: a function has no opinion on what others propose"
         return np.full(items.shape, np.nan, np.float32)

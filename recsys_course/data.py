@@ -29,7 +29,8 @@ class Vocab:
     def __contains__(self, raw): return np.isscalar(raw) and not isinstance(raw, (bool, np.bool_)) and raw in self.ids
     def __eq__(self, other): return isinstance(other, Vocab) and self.ids.equals(other.ids)
     __hash__ = None
-    def __repr__(self): return f'Vocab of {len(self.ids):,} {self.name}s: {", ".join(map(str, self.ids[:3]))}, ...'
+    def __repr__(self):
+        return f'Vocab of {len(self.ids):,} {self.name}s: {", ".join([*map(str, self.ids[:3]), "..."][:len(self.ids)])}'
 
 @patch
 def encode(self:Vocab,
@@ -562,7 +563,7 @@ def _index_by_id(info, name, column, ids):
     best,n = _best_column(info, ids)
     if n < known or (n == known and not numbered): return info
     rows = 'numbers its rows from 0' if numbered else f'has {known:,} of the {len(ids):,} rated {name}s in its index'
-    cure = '' if best is None else f', while its column {best!r} has {n:,}: use {what}.set_index({best!r})'
+    cure = '' if best is None else f', while column {best!r} has {n:,} of them: use {what}.set_index({best!r})'
     raise ValueError(f'{what} {rows}{cure}; a table is joined by its column {column!r}, or by an index of that name')
 
 # %% ../nbs/01_data.ipynb #69b79b8a

@@ -205,7 +205,7 @@ def item_info(
 # item_table and model_items: what is known, and an id in place of a missing title
 def item_table(
     ids,             # Raw item ids, shape (n,)
-    data=None,       # As for `item_info`
+    data=None,       # Interactions, a table of items, titles by raw item id, a fitted recommender, or None
 )->pd.DataFrame:     # n rows: title ('item 5' where there is none), and year, genres, ... where known
     "What is known of some items, in their order; raises ValueError for a table of other items"
     ids = _ids(ids)
@@ -219,7 +219,7 @@ def item_table(
 
 def model_items(
     model,           # A fitted recommender
-    data=None,       # As for `item_info`; None: what the model knows
+    data=None,       # Interactions, a table of items, titles by raw item id; None: what the model knows
 )->pd.DataFrame:     # A row for each item of the model; None where nothing is known
     "What is known of the items of a model"
     return item_info(model if data is None else data, model.items.ids)
@@ -339,7 +339,7 @@ def _principal(X, k):
 def embedding_pca(
     model,            # A fitted model with factors
     k:int=2,          # How many components
-    least:int=None,   # Leave out items with fewer ratings in train; None: as `enough_ratings` says
+    least:int=None,   # Leave out items with fewer ratings in train; None: 50, or fewer where data is sparse
     of:str='item',    # Whose factors: 'item' or 'user'
 )->FactorPCA:         # With `coords` (DataFrame by raw id, columns 1 to k), `components`, `explained` and `mean`
     "Principal components of a model's factors; raises TypeError for a model without, ValueError for too many"
@@ -458,7 +458,7 @@ def plot_items(
     n:int=40,        # How many of the most rated items to show
     items=None,      # Raw ids to show in place of those, the most important first
     axes=(1, 2),     # Components for the x and the y axis, counted from 1
-    least:int=None,  # Items with fewer ratings have no say in the components; None: as in `embedding_pca`
+    least:int=None,  # Items with fewer ratings have no say in the components; None: 50, or fewer where data is sparse
     ax=None,         # Axes to draw on; None: a new figure
 ):                   # The axes
     "Map of items by two principal components of their factors, with labels that do not overlap"
@@ -549,7 +549,7 @@ def component_traits(
     model,            # A fitted model with factors
     data=None,        # Interactions or a table of items, with genres or year; None: ratings are all that is known
     k:int=3,          # Components to look at
-    least:int=None,   # Leave out items with fewer ratings in train; None: as `enough_ratings` says
+    least:int=None,   # Leave out items with fewer ratings in train; None: 50, or fewer where data is sparse
     n:int=500,        # Shuffles
 )->pd.DataFrame:      # Columns component, trait, correlation, p; the strongest first
     "Correlation of components with traits; p is the chance that the largest of all is as large in shuffled data"
@@ -776,7 +776,7 @@ def html_pair(
 # %% ../nbs/16_interpret.ipynb #e64deef5
 # liked_section and map_section of the report
 def liked_section(
-    model, data,    # As for `interpret_report`
+    model, data,    # A fitted model; Interactions, a table of items, or None
     k:int,          # Rows of the tables
 )->str:
     "HTML about biases: both ends, and why they are neither the mean nor fame"
@@ -791,7 +791,7 @@ def liked_section(
     return html_section('What people like', *parts)
 
 def map_section(
-    model, data,    # As for `interpret_report`
+    model, data,    # A fitted model; Interactions, a table of items, or None
     k:int,          # Components to look at, at most
 )->str:
     "HTML about components: how much they explain, the map, and their ends"
@@ -809,7 +809,7 @@ def map_section(
 # %% ../nbs/16_interpret.ipynb #47d59c98
 # traits_section and near_section of the report
 def traits_section(
-    model, data,    # As for `interpret_report`
+    model, data,    # A fitted model; Interactions, a table of items, or None
     k:int,          # Components to look at, at most
     rows:int,       # Rows of the table
 )->str:
@@ -822,7 +822,7 @@ def traits_section(
     return html_section('What the components lean to', note, html_pair({'': table.head(rows)}))
 
 def near_section(
-    model, data,    # As for `interpret_report`
+    model, data,    # A fitted model; Interactions, a table of items, or None
     k:int,          # Rows of the tables
     n:int=4,        # How many items
 )->str:
@@ -856,7 +856,7 @@ _page = """<!DOCTYPE html>
 
 def has_learned(
     model,       # A fitted model
-    name:str,    # As for `learned`
+    name:str,    # 'user_factors', 'item_factors', 'user_bias' or 'item_bias'
 )->bool:
     "Has a model learned anything under a name?"
     try: return bool(learned(model, name).any())

@@ -36,11 +36,11 @@ def mmr_rows(
     value = np.where(there, np.where(there, scores, 0)*weight, -np.inf)
     near = np.zeros(scores.shape)
     for t in range(k):
-        best = np.argmax(value - (1-weight)*near, axis=1)
+        best = np.argmax(value - (1-weight)*near, axis=1)                   # the next item of each list
         chosen[:,t] = np.where(value[row,best] > -np.inf, best, -1)
-        cosines = np.einsum('nmd,nd->nm', vectors, vectors[row,best])
+        cosines = np.einsum('nmd,nd->nm', vectors, vectors[row,best])       # of all items with that one
         near = cosines if t == 0 else np.maximum(near, cosines)
-        value[row,best] = -np.inf
+        value[row,best] = -np.inf                                           # never chosen again
     return chosen
 
 # %% ../nbs/43_rerank.ipynb #07d030fa

@@ -13,6 +13,9 @@ def said(error):
     "An error's text, on one line"
     return ' '.join(str(error.value).split())
 
+@pytest.mark.parametrize('n,shown', [(1, ': 0'), (3, ': 0, 1, 2'), (4, ': 0, 1, 2, ...')])
+def test_a_vocabulary_shows_three_ids_and_whether_there_are_more(n, shown): assert repr(Vocab(range(n), 'item')) == f'Vocab of {n} items{shown}'
+
 def test_input_is_not_changed():
     df = pd.DataFrame(dict(user=[1, 1, 2], item=[1, 2, 1], rating=[1, 2, 3], timestamp=[3, 2, 1]), index=[9, 8, 7])
     info = pd.DataFrame(dict(item=[1, 2], title=['a', 'b']))
