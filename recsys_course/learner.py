@@ -330,7 +330,7 @@ class _Learner(Learner):
         dl=None,     # Another loader
         **kwargs
     ):
-        "As fastai's; one row keeps its dimension, which fastai loses"
+        "Predictions and ratings of a loader, in its order; a single row keeps its dimension, which fastai loses"
         if dl is None: dl = self.dls[ds_idx].new(shuffle=False, drop_last=False)
         if not isinstance(dl, _RatingsDL) or len(dl.dataset) != 1: return super().get_preds(ds_idx, dl, **kwargs)
         res = super().get_preds(dl=dl, **{**kwargs, 'reorder': False})
@@ -580,7 +580,7 @@ def predict_codes(self:LearnerRecommender,
     u:np.ndarray,    # User codes, int64, shape (n,)
     i:np.ndarray,    # Item codes, int64, shape (n,)
 )->np.ndarray:       # On the rating scale, not clipped, float32, shape (n,)
-    "Predictions of the model, pair by pair; for users and items that it has not met, as `scores` has them"
+    "Predictions of the model, pair by pair; a user or an item that it has not met counts as an average one"
     u,i = np.asarray(u),np.asarray(i)
     with _asked(self.model, self.n_threads) as device:
         x = torch.stack([_on(device, u, self.user_rows), _on(device, i, self.item_rows)], dim=1)
