@@ -86,6 +86,7 @@ def output(lesson, out):
         lesson.files[name] = base64.b64decode(png)
         return f'![Figure: {lesson.heading}]({name}){{ loading=lazy }}'
     if 'text/html' not in data and (md := data.get('text/markdown')): return prose(lesson, md)
+    if data.get('text/plain', '').startswith('interactive('): return ''          # a widget of ipywidgets, which needs a kernel; ours say what they are
     shown = data.get('text/html') or f"<pre>{ansi2html(out.get('text') or data.get('text/plain', ''))}</pre>"
     lesson.outputs.append(re.sub(r'<style scoped>.*?</style>', '', shown, flags=re.S))
     return f'@@output {len(lesson.outputs)-1}@@'

@@ -246,6 +246,7 @@ DOCS = {
         'run_threads': 'f: Function to call\njobs: A tuple of arguments for each call; no call may depend on another\nn_threads = None: As for `count_threads`\nReturns: Results in the order of `jobs`',
         'openmp_threads': 'n_threads = None: As for `count_threads`\nReturns: At least 1; 1 in a forked child',
         'progress': "steps: What to go through\nname = '': What is written in front of the bar",
+        'widget_box': 'children: Widgets, from top to bottom\nwords: What stands where no widget is drawn\nReturns: A `VBox` of ipywidgets',
         'top_rows': 'scores: float32, shape (n, m); -inf means never\nk: How many, at most m\nReturns: Columns, int64, shape (n, k), best first, ties by column; -1 where a row has fewer',
         'best_first': 'rows: What was found, int, shape (n, m)\nscores: Their scores, shape (n, m)\nk: How many to keep\nReturns: Rows and scores, both (n, min(k, m)), by falling score, ties by row number',
         'first_found': 'items: Item codes in order, -1 for none, shape (n, m)\nscores: Their scores, shape (n, m)\nn: How many to keep\nReturns: Items and float32 scores, both (n, n); -1 and -inf where there are fewer',

@@ -775,6 +775,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'recsys_course.core.top_rows': ('core.html#top_rows', 'recsys_course/core.py'),
                                     'recsys_course.core.unit_rows': ('core.html#unit_rows', 'recsys_course/core.py'),
                                     'recsys_course.core.whole_file': ('core.html#whole_file', 'recsys_course/core.py'),
+                                    'recsys_course.core.widget_box': ('core.html#widget_box', 'recsys_course/core.py'),
                                     'recsys_course.core.words_of': ('core.html#words_of', 'recsys_course/core.py')},
             'recsys_course.data': { 'recsys_course.data.Interactions': ('data.html#interactions', 'recsys_course/data.py'),
                                     'recsys_course.data.Interactions.__len__': ('data.html#interactions.__len__', 'recsys_course/data.py'),

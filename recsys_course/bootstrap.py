@@ -27,7 +27,7 @@ from fastcore.basics import patch
 
 from .core import (FeatureEncoder, Saveable, block_rows, blocks, by_code, check_choice, check_given,
                                 check_not_negative, check_positive, check_whole, first_found, leave_out, ridge,
-                                top_rows)
+                                top_rows, widget_box)
 from .data import Interactions
 from .implicit import to_implicit
 from .recommender import Linear, Popular, Recommender, User
@@ -719,7 +719,7 @@ def form(self:Questionnaire): # A widget with `answers` and, when it is done, `u
     if len(ratings) > 11: ratings = np.linspace(*self.model.scale, 11)         # any number may have been given
     labels = ['not seen', *(f'{r:g}' for r in ratings)]
     buttons = [w.Button(description=o, layout=w.Layout(width='5.5em')) for o in labels]
-    box = w.VBox([w.HTML(), w.HBox(buttons)])
+    box = widget_box([w.HTML(), w.HBox(buttons)], 'A question with buttons: run this cell to answer it.')
     box.answers = {}
     for b in buttons: b.on_click(lambda b: self._clicked(box, b.description))
     self._show(box)

@@ -18,7 +18,7 @@ import pandas as pd
 from cycler import cycler
 from platformdirs import user_data_path
 
-from .core import check_whole,fold_text,words_of
+from .core import check_whole,fold_text,widget_box,words_of
 from .data import Interactions
 from .interpret import item_info,rating_counts,search_items
 from .recommender import Recommender,User
@@ -189,7 +189,7 @@ def pick_films(
     def _now():
         chosen = chosen_films(data)
         return {info.title[i]: s for i,s in chosen.items()}
-    try: from ipywidgets import Button,HBox,HTML,IntSlider,Select,Text,VBox
+    try: from ipywidgets import Button,HBox,HTML,IntSlider,Select,Text
     except ImportError: return pd.Series(_now(), name='stars').to_frame()
     box,hits = Text(placeholder='part of a title', description='Search'),Select(rows=6)
     stars,add = IntSlider(5, 1, 5, description='Stars'),Button(description='Add')
@@ -206,7 +206,7 @@ def pick_films(
     clear.on_click(_clear)
     _search()
     _show()
-    return VBox([box, hits, HBox([stars, add, clear]), mine])
+    return widget_box([box, hits, HBox([stars, add, clear]), mine], 'A form to choose films: run this cell to see it.')
 
 # %% ../nbs/96_cast.ipynb #0acf9c8c
 def shelf(
@@ -373,7 +373,7 @@ def slider(
     for ax in axs[1:]: ax.set_ylabel('')
     try:
         from IPython.display import display
-        from ipywidgets import Output,SelectionSlider,VBox
+        from ipywidgets import Output,SelectionSlider
     except ImportError: return None         # Jupyter shows the figure by itself
     display(fig)
     plt.close(fig)
@@ -386,4 +386,4 @@ def slider(
         picture.append_display_data(one)
         plt.close(one)
     knob.observe(_draw, 'value')
-    return VBox([knob, picture])
+    return widget_box([knob, picture], f'A slider for {label}: run this cell to move it.')

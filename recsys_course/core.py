@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['log', 'TABLE_ROWS', 'LOG', 'check_number', 'check_whole', 'check_positive', 'check_not_negative', 'check_given',
            'check_choice', 'check_k', 'blocks', 'block_rows', 'count_threads', 'run_threads', 'openmp_threads',
-           'progress', 'top_rows', 'best_first', 'first_found', 'leave_out', 'csr_ones', 'in_sorted', 'in_rows',
-           'dense_product', 'squared_lengths', 'unit_rows', 'cosine_of_rows', 'ridge', 'dot', 'solve_cholesky',
-           'list_frame', 'add_titles', 'whole_file', 'csv_rows', 'parquet_rows', 'find_class', 'Saveable',
-           'settings_text', 'rebuild', 'model_json', 'Damaged', 'fold_text', 'words_of', 'split_words', 'is_numeric',
-           'as_numbers', 'FeatureEncoder', 'by_code']
+           'progress', 'widget_box', 'top_rows', 'best_first', 'first_found', 'leave_out', 'csr_ones', 'in_sorted',
+           'in_rows', 'dense_product', 'squared_lengths', 'unit_rows', 'cosine_of_rows', 'ridge', 'dot',
+           'solve_cholesky', 'list_frame', 'add_titles', 'whole_file', 'csv_rows', 'parquet_rows', 'find_class',
+           'Saveable', 'settings_text', 'rebuild', 'model_json', 'Damaged', 'fold_text', 'words_of', 'split_words',
+           'is_numeric', 'as_numbers', 'FeatureEncoder', 'by_code']
 
 # %% ../nbs/90_core.ipynb #1226ef09
 from collections import Counter
@@ -176,6 +176,17 @@ class progress:
     ):
         "Show figures beside the bar the next time it is drawn"
         if self.bar is not None: self.bar.set_postfix(refresh=False, **figures)
+
+# %% ../nbs/90_core.ipynb #90b0e002
+def widget_box(
+    children,    # Widgets, from top to bottom
+    words:str,   # What stands where no widget is drawn
+):               # A `VBox` of ipywidgets
+    "Widgets in a column, which say in words what they are where they cannot be drawn"
+    from ipywidgets import VBox
+    class _Box(VBox):
+        def __repr__(self): return words
+    return _Box(children)
 
 # %% ../nbs/90_core.ipynb #0fae6881
 @njit(nogil=True, cache=True)

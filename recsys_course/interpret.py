@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from .core import (FeatureEncoder, as_numbers, check_choice, check_given, check_k, check_not_negative,
-                                check_whole, fold_text, is_numeric, words_of)
+                                check_whole, fold_text, is_numeric, widget_box, words_of)
 from .data import Interactions, Vocab
 
 # %% ../nbs/16_interpret.ipynb #s16damp3
@@ -607,14 +607,14 @@ def search_widget(
     k:int=10,     # Rows to show, at most
 ):                # A widget, or a DataFrame where ipywidgets is not installed
     "A box to type into, over a table of the items found"
-    try: from ipywidgets import HTML,Text,VBox
+    try: from ipywidgets import HTML,Text
     except ImportError: return search_items('', data, k)
     box = Text(placeholder='part of a title', description='Search')
     table = HTML()
     def _show(change=None): table.value = html_table(search_items(box.value, data, k))
     box.observe(_show, 'value')
     _show()
-    return VBox([box, table])
+    return widget_box([box, table], 'A search box: run this cell to type into it.')
 
 # %% ../nbs/16_interpret.ipynb #228fe230
 # read_poster: a picture, or None

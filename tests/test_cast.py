@@ -136,7 +136,9 @@ def test_a_slider_draws_the_value_it_stands_at():
     def draw(ax, v):
         drawn.append(v)
         ax.plot([0, 1], [0, v])
-    knob, picture = cast.slider(draw, [0, 2, 5, 10], 'damping').children
+    box = cast.slider(draw, [0, 2, 5, 10], 'damping')
+    knob, picture = box.children
+    assert repr(box) == box._repr_mimebundle_()['text/plain'] == 'A slider for damping: run this cell to move it.'      # what a printed page shows
     assert drawn == [0, 5, 10] and knob.value == 5
     knob.value = 2
     assert drawn[-1] == 2 and len(picture.outputs) == 1
