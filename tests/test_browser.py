@@ -37,6 +37,10 @@ def chromium():
         yield b
         b.close()
 
+def follow(locator):
+    "Click, and wait until the page it leads to is there: a page asked in between has no document"
+    with locator.page.expect_navigation(): locator.click()
+
 def look(page, name):
     "No page is wider than its window; where they are asked for, a screenshot and the findings of axe"
     assert page.evaluate('document.documentElement.scrollWidth <= window.innerWidth'), f'{name} scrolls sideways'
@@ -56,37 +60,37 @@ def test_a_walk(chromium, address, width, colours, script):
     shot('1-first')
     before = page.locator('.cards').first.locator('h2').all_inner_texts()
     page.get_by_label('Search films').fill('a')
-    page.get_by_role('button', name='Search').click()
+    follow(page.get_by_role('button', name='Search'))
     shot('2-search')
     for k in range(5):
-        page.locator('.cards > li').nth(k).get_by_role('button', name=' 5 of 5').click()
+        follow(page.locator('.cards > li').nth(k).get_by_role('button', name=' 5 of 5'))
         page.get_by_role('heading', level=1, name='Search').wait_for()
-    page.get_by_role('link', name='My list').click()
+    follow(page.get_by_role('link', name='My list'))
     after = page.locator('.cards').first.locator('h2').all_inner_texts()
     assert after != before and '5 rated' in page.inner_text('main')
     reason = page.locator('.cards').first.inner_text()
     assert 'Because of' in reason and 'you gave it 5' in reason
     shot('3-list')
-    page.get_by_role('button', name=f'Not interested in {after[0]}').click()
+    follow(page.get_by_role('button', name=f'Not interested in {after[0]}'))
     again = page.locator('.cards').first.locator('h2').all_inner_texts()
     assert after[0] not in again
     page.reload()
     assert page.locator('.cards').first.locator('h2').all_inner_texts() == again
-    page.get_by_role('link', name=again[0], exact=True).first.click()
+    follow(page.get_by_role('link', name=again[0], exact=True).first)
     assert page.get_by_role('heading', level=2, name='Similar films').is_visible()
     shot('4-film')
-    page.get_by_role('link', name='Operator').click()
+    follow(page.get_by_role('link', name='Operator'))
     page.get_by_label('Key').fill('key')
-    page.get_by_role('button', name='Log in').click()
+    follow(page.get_by_role('button', name='Log in'))
     assert 'p95' in page.inner_text('main')
     shot('5-operator')
-    page.get_by_role('link', name='API', exact=True).click()
+    follow(page.get_by_role('link', name='API', exact=True))
     shot('6-api')
-    page.get_by_role('link', name='What is kept of me').click()
+    follow(page.get_by_role('link', name='What is kept of me'))
     shot('7-me')
-    page.get_by_role('button', name='Forget me').click()
+    follow(page.get_by_role('button', name='Forget me'))
     assert 'You are forgotten' in page.inner_text('main')
-    page.get_by_role('link', name='Begin again').click()
+    follow(page.get_by_role('link', name='Begin again'))
     assert page.locator('.cards').first.locator('h2').all_inner_texts() == before
     assert not said, said
     context.close()
@@ -103,7 +107,7 @@ def rate(address, n, ready, cookies=()):
         ready.wait(60)
         for title in titles:
             page.goto(f'{address}/search?q=a')
-            page.get_by_role('button', name=f'Rate {title} {5 - n} of 5').click()
+            follow(page.get_by_role('button', name=f'Rate {title} {5 - n} of 5'))
             page.get_by_role('heading', level=1, name='Search').wait_for()
         ready.wait(60)
         page.goto(address + '/me')
@@ -143,7 +147,7 @@ def test_axe_finds_nothing_serious(chromium, address, colours):
     context = chromium.new_context(viewport=dict(width=390, height=844), color_scheme=colours, bypass_csp=True)
     page = context.new_page()
     page.goto(address)
-    page.locator('.cards > li').nth(1).get_by_role('button', name=' 5 of 5').click()
+    follow(page.locator('.cards > li').nth(1).get_by_role('button', name=' 5 of 5'))
     film = page.locator('.cards h2 a').first.get_attribute('href')
     for path in ('/', '/search?q=a', film, '/me', '/api', '/operator'):
         page.goto(address + path)
