@@ -189,7 +189,7 @@ def api(module, lesson):
 def api_index(modules):
     "A table of all modules"
     rows = [f"| [`{m}`]({m}.md) | {'' if m == 'cli' else ', '.join(f'[`{k}`]({m}.md#{k})' for k,_ in public(m))} |" for m in modules]
-    return '\n'.join(['# API', '', 'A lesson exports one module. Types and defaults are those of the code, explanations the comments beside the parameters.', '',
+    return '\n'.join(['# API', '', 'A notebook exports one module at most. Types and defaults are those of the code, explanations the comments beside the parameters.', '',
                       '| module | gives |', '|---|---|', *rows])
 
 # ---- What mkdocs calls

@@ -63,4 +63,4 @@ def section():
     return (f'<section id="try" class="try" aria-label="A recommender to try" data-search-exclude><p>Click the films that you like.</p><div class="try-cards"></div><div class="try-answer">'
             '<ol aria-live="polite"></ol><svg role="img" aria-label="A map of the films, and where you are on it" viewBox="-1.25 -1.15 2.5 2.3"></svg></div>'
             '<p class="try-key">Blue: what you like. Orange: your list. Films that the same people met lie close. All of it runs in this page.</p>'
-            f'<noscript>The recommender on this page needs JavaScript; all else does not.</noscript><script type="application/json">{told}</script></section>')
+            f'<noscript>The recommender on this page and the search need JavaScript; the lessons do not.</noscript><script type="application/json">{told}</script></section>')

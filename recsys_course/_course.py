@@ -2,7 +2,7 @@
 
 # (name, minutes, title, task, needs, gives) of each notebook
 LESSONS = [
-    ('00_overview', 60, 'What a recommender is, and what it does to us', 'See the whole field on five people and five films: four ways to choose, the funnel, the loop, what goes wrong, and which lesson answers what.', [], []),
+    ('00_overview', 59, 'What a recommender is, and what it does to us', 'See the whole field on five people and five films: four ways to choose, the funnel, the loop, what goes wrong, and which lesson answers what.', [], []),
     ('01_data', 60, 'Ratings are data about people', 'Turn any table of ratings into one safe object, look at it, and split it without fooling yourself.', [], ['Vocab', 'Interactions']),
     ('02_simulate', 60, 'A world whose truth is known', 'Build a world of people and films in which every opinion is known, and measure there what no real data set will ever show.', ['01_data'], ['World']),
     ('03_recommender', 60, 'One contract for every recommender', 'Give any model `recommend`, `similar_items`, `save` and `load` by writing two methods, and know which of three simple models to believe, and when.', ['01_data'], ['Linear', 'Recommender', 'Popular', 'Bias', 'ItemKNN', 'User', 'SigmoidLink', 'Query', 'PoorModelWarning', 'item_neighbours']),

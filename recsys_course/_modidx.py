@@ -359,6 +359,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'recsys_course.cast.Cards.__repr__': ('cast.html#cards.__repr__', 'recsys_course/cast.py'),
                                     'recsys_course.cast.Cards._card': ('cast.html#cards._card', 'recsys_course/cast.py'),
                                     'recsys_course.cast.Cards._repr_html_': ('cast.html#cards._repr_html_', 'recsys_course/cast.py'),
+                                    'recsys_course.cast._Inline': ('cast.html#_inline', 'recsys_course/cast.py'),
+                                    'recsys_course.cast._Inline._repr_html_': ('cast.html#_inline._repr_html_', 'recsys_course/cast.py'),
                                     'recsys_course.cast._filled_in': ('cast.html#_filled_in', 'recsys_course/cast.py'),
                                     'recsys_course.cast._matched': ('cast.html#_matched', 'recsys_course/cast.py'),
                                     'recsys_course.cast.along_edges': ('cast.html#along_edges', 'recsys_course/cast.py'),

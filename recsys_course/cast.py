@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from cycler import cycler
+from pandas.io.formats.style import Styler
 from platformdirs import user_data_path
 
 from .core import check_whole,fold_text,widget_box,words_of
@@ -62,6 +63,15 @@ def interactions()->Interactions:
     age = people()[['age']]
     return Interactions.from_df(rows, item_info=films(), user_info=age, name='the cast')
 
+class _Inline(Styler):
+    "A Styler that writes its CSS into the cells: JupyterLab drops a sheet of styles until a notebook is run"
+    def _repr_html_(self):
+        sheet,end,body = self.to_html().partition('</style>\n')
+        for ids,css in re.findall(r'([^{}>]+){([^}]+)}', sheet):
+            style = ' '.join(css.split())
+            for o in re.findall(r'#(\w+)', ids): body = body.replace(f'id="{o}"', f'id="{o}" style="{style}"')
+        return body if end else sheet
+
 def show(
     table:pd.DataFrame,   # Numbers, NaN for what is empty
     mark=(),              # (row, column) of cells to mark
@@ -70,7 +80,7 @@ def show(
     "A table of numbers with blanks for what is missing, and some cells marked"
     known = {(str(r), str(c)) for r,c in mark}
     def _css(col): return ['background:#e07b3955' if (str(r), str(col.name)) in known else '' for r in col.index]
-    return table.style.format(precision=digits, na_rep='').apply(_css)
+    return _Inline(table).format(precision=digits, na_rep='').apply(_css)
 
 # %% ../nbs/96_cast.ipynb #610facec
 _article = re.compile(r'^(.*), (the|a|an|le|la|les|il|el|das|der|die|l\')$')
@@ -246,7 +256,7 @@ def somebody(
     return (gap.sum()/(gap.size() + 5)**.5).idxmax()[0]
 
 # %% ../nbs/96_cast.ipynb #3794c176
-_card_css = ('width:118px;min-height:150px;padding:10px;border-radius:8px;color:#222;display:flex;'
+_card_css = ('width:110px;min-height:150px;padding:10px 8px;border-radius:8px;color:#222;display:flex;'
              'flex-direction:column;justify-content:space-between;font-size:13px;line-height:1.25')
 _papers = '#f6d7c3 #d9e6f2 #dcecd6 #ece0f0 #f7ecc6 #d5ebe8 #f3d9e2 #e4e0d5 #dde0ee'.split()
 

@@ -183,7 +183,10 @@ def widget_box(
     words:str,   # What stands where no widget is drawn
 ):               # A `VBox` of ipywidgets
     "Widgets in a column, which say in words what they are where they cannot be drawn"
-    from ipywidgets import VBox
+    from ipywidgets import HBox,VBox
+    for o in children:                                        # for narrow windows
+        o.layout.max_width = '100%'
+        if isinstance(o, HBox): o.layout.flex_flow = 'row wrap'
     class _Box(VBox):
         def __repr__(self): return words
     return _Box(children)

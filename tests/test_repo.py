@@ -8,7 +8,7 @@ def run(*args, cwd): return subprocess.run(args, cwd=cwd, capture_output=True, t
 
 def files(folder, pattern): return sorted(p.relative_to(folder) for p in folder.glob(pattern) if '.ipynb_checkpoints' not in p.parts)
 
-made = {'nbs': '*.ipynb', 'recsys_course': '*.py', 'exercises': '*.ipynb', 'docs/images': '*.png', '.': 'README.md'}
+made = {'nbs': '*.ipynb', 'recsys_course': '*.py', 'exercises': '*.ipynb', '.': 'README.md'}
 
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):

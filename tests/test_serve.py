@@ -145,7 +145,7 @@ def test_keys_hosts_rates_and_headers(model, store):
         assert c.post('/similar', json=dict(item=int(model.items.ids[0])), headers=dict(authorization='Bearer secret')).status_code == 200
         assert c.get('/health', headers=dict(host='evil.example')).status_code == 421
         head = c.get('/health').headers
-        assert "default-src 'none'" in head['content-security-policy'] and head['x-content-type-options'] == 'nosniff' and 'server' not in head
+        assert "default-src 'none'" in head['content-security-policy'] and head['x-content-type-options'] == 'nosniff' and 'server' not in head and head['cache-control'] == 'no-store'
         answers = [c.get('/health').status_code for _ in range(6)]
         assert 429 in answers
 
