@@ -853,25 +853,34 @@ def _parse(text):
         raise ValueError('model.json is not what was written')
     return json.loads(text, parse_float=_finite, parse_constant=_finite)
 
-def _read(folder, tries=50):
+def _read(folder, mapped=False, tries=50):
     "Description and arrays of the model in a folder; a writer may replace both at any moment"
     for k in range(tries):
         with open(folder/'model.json', 'rb') as f: text = f.read(_most_json + 1)
         about = _parse(text)
         name,size = _field(about, 'arrays', str),_field(about, 'bytes', int)
         if not _NAMES.fullmatch(name) or name.startswith('.'): raise ValueError(f'{name[:60]!r} is no file of arrays')
-        data = _read_arrays(folder/name, size)
+        data = _read_arrays(folder/name, size, mapped)
         if data is not None: break
         with open(folder/'model.json', 'rb') as f: gone = f.read(_most_json + 1) == text
         if gone or k == tries-1: raise ValueError(f'{name} is missing')
     if len(data) != size or hashlib.sha256(data).hexdigest() != _field(about, 'sha256', str):
         raise ValueError(f'{name} is not the file that was written with model.json')
-    return about, arrays_of_bytes(data)
+    return about, _views(data) if mapped else arrays_of_bytes(data)
 
-def _read_arrays(path, size):
-    "The bytes of a file, one more than `size` at most; None if it is no longer there"
+def _views(data):
+    "Arrays that stay where they are: {name: read-only array}, from the bytes of a file whose checksum was right"
+    start = 8 + int.from_bytes(data[:8].tobytes(), 'little')
+    kind = lambda name: np.dtype('?' if name == 'BOOL' else f'<{name[0].lower()}{int(name[1:])//8}')
+    head = {k: v for k,v in json.loads(data[8:start].tobytes()).items() if k != '__metadata__'}
+    place = lambda v: data[start + v['data_offsets'][0]:start + v['data_offsets'][1]]
+    return {k: np.asarray(place(v)).view(kind(v['dtype'])).reshape(v['shape']) for k,v in head.items()}
+
+def _read_arrays(path, size, mapped=False):
+    "The bytes of a file, one more than `size` at most, or all of them as a map; None if it is no longer there"
     try:
         if not path.is_file(): return None
+        if mapped and path.stat().st_size: return np.memmap(path, np.uint8, 'r')
         with open(path, 'rb') as f: return f.read(min(size, path.stat().st_size) + 1)
     except FileNotFoundError: return None
 
@@ -885,13 +894,14 @@ def _why(e):
 
 @patch(cls_method=True)
 def load(cls:Saveable,
-    folder,    # Where `save` wrote
-):             # The object that was saved
+    folder,              # Where `save` wrote
+    mapped:bool=False,   # Leave the arrays in their file, read-only? What is touched is read, and may be dropped again
+):                       # The object that was saved
     "Read a saved object; raises FileNotFoundError, `Damaged`, LookupError or TypeError for other classes"
     folder = Path(folder)
     if not (folder/'model.json').is_file(): raise FileNotFoundError(f'no saved model (model.json) in {folder}')
     try:
-        about,arrays = _read(folder)
+        about,arrays = _read(folder, mapped)
         self = rebuild(about, '', arrays)
         if arrays: raise ValueError(f'it holds {next(iter(arrays))[:60]!r}, which nothing asks for')
     except (OSError, ImportError): raise

@@ -1266,9 +1266,10 @@ def _open(self:ANNIndex):
 
 @patch(cls_method=True)
 def load(cls:ANNIndex,
-    folder,            # Where `save` wrote
-)->ANNIndex:           # Ready to be queried
+    folder,              # Where `save` wrote
+    mapped:bool=False,   # Leave the vectors in their file? For more of them than memory holds
+)->ANNIndex:             # Ready to be queried
     "Read a saved index; raises FileNotFoundError, `Damaged` for damaged files, ImportError for a missing backend"
-    self = Saveable.load.__func__(cls, folder)
+    self = Saveable.load.__func__(cls, folder, mapped)
     self._ready()
     return self

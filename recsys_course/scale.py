@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, scipy.sparse as sp, torch
 from fastcore.basics import patch
-from scipy.optimize import nnls
 from torch import multiprocessing as mp
 from torch.nn import functional as nnf
 
@@ -110,12 +109,15 @@ def write_world(
 # What a model costs, as sums of a few terms
 def _terms(model, n_users, n_items, n_rows, k, n_epochs):
     "(terms of seconds, terms of bytes): numbers that the constants of a machine multiply"
-    ids = n_users + n_items
-    if model == 'read': return [n_rows*np.log(n_rows), ids, 1],[n_rows, ids, 1]
-    if model == 'BiasedMF': return [n_rows*n_epochs*k, n_rows, ids*k + 1e4],[n_rows, ids*k, ids + 1e4]
-    if model == 'ALS': return [n_rows*n_epochs*k*k, ids*n_epochs*k**3, n_rows*n_epochs],[n_rows, ids*k, ids + 1e4]
-    if model == 'ImplicitALS': return [n_rows*n_epochs*k, ids*n_epochs*k*k, n_rows],[n_rows, ids*k, ids + 1e4]
-    if model == 'EASE': return [n_items**3, n_items**2, n_rows**2/n_users],[n_items**2, n_rows, ids + 1e4]
+    ids,n,walks,cells = n_users + n_items,n_rows,n_rows*n_epochs,n_items**2
+    far = n*n/(n + 1e7)                    # visits of rows that no cache holds: few of a small log, all of a large one
+    missed = walks*ids/(ids + 2e5)         # the same of factors
+    table = [n, ids*k, ids + 1e4]
+    if model == 'read': return [n, far, 1],[n, ids, 1]
+    if model == 'BiasedMF': return [walks*k, missed, n, ids*k + 1e4],table
+    if model == 'ALS': return [walks*k*k, ids*n_epochs*k**3, ids*n_epochs*k, walks, missed],table
+    if model == 'ImplicitALS': return [walks*k, walks, missed, ids*n_epochs*k*k, ids*n_epochs, n],table
+    if model == 'EASE': return [n_items*cells, cells, n*n/n_users, far],[cells, min(cells, 2**22), n, ids + 1e4]
     raise ValueError(f'model={model!r} is not one of {", ".join(MODELS)}')
 
 MODELS = {'read': None, 'BiasedMF': BiasedMF, 'ALS': ALS, 'ImplicitALS': ImplicitALS, 'EASE': EASE}
@@ -126,22 +128,21 @@ def random_log(
     n_rows:int,      # Rows, about: repeated pairs count once
     seed:int=0,      # For who met what
 )->pd.DataFrame:     # Columns user, item, rating
-    "Ratings without any meaning, a few items in many of them: something to time a model with"
+    "Ratings without any meaning, few users and items in many of them: something to time a model with"
     rng = np.random.default_rng(seed)
-    u = rng.integers(n_users, size=n_rows)
-    i = (n_items*rng.random(n_rows)**2).astype(int)
+    u,i = ((n*rng.random(n_rows)**2).astype(int) for n in (n_users, n_items))
     first = np.unique(u*n_items + i, return_index=True)[1]
     return pd.DataFrame(dict(user=u, item=i, rating=rng.integers(1, 6, n_rows)))[['user','item','rating']].iloc[first]
 
 # %% ../nbs/61_scale.ipynb #39c226b1
 # One run, timed; its memory measured in another run, which is slower
 def time_model(
-    model:str,        # One of `MODELS`; 'read': from a table to `Interactions`
+    model:str,        # One of `MODELS`; 'read': from a table with whole numbers as ids to `Interactions`
     df:pd.DataFrame,  # Columns user, item, rating
     k:int=32,         # Factors
     n_epochs:int=4,   # Epochs
 )->tuple:             # (seconds of one core, bytes at the peak, n_users, n_items, n_rows)
-    "Run something twice for its time (the better counts) and once for its memory"
+    "Run something two times or more for its time (the best counts) and once for its memory"
     train = Interactions.from_df(df)
     def _run():
         if model == 'read': return Interactions.from_df(df)
@@ -149,34 +150,38 @@ def time_model(
         made = MODELS[model](**given, **({'n_threads': 1} if model != 'EASE' else {}))
         made.check_lists = False
         return made.fit(train)
-    seconds = np.inf
-    for _ in range(2):
+    took = []
+    while len(took) < 2 or sum(took) < .2 and len(took) < 10:
         start = time.process_time()
         _run()
-        seconds = min(seconds, time.process_time() - start)
+        took.append(time.process_time() - start)
     tracemalloc.start()
     try:
         _run()
         peak = tracemalloc.get_traced_memory()[1]
     finally: tracemalloc.stop()
-    return seconds, peak, len(train.users), len(train.items), len(train)
+    return min(took), peak, len(train.users), len(train.items), len(train)
 
 # %% ../nbs/61_scale.ipynb #96847a5f
 # Constants of this machine
+_shapes = [(500,300,40_000,16,8), (500,300,40_000,64,2), (6000,3000,40_000,64,4), (6000,3000,40_000,16,8),
+           (5000,1000,400_000,16,8), (2000,500,150_000,32,4), (2000,500,150_000,64,8), (30_000,20_000,500_000,16,8),
+           (30_000,20_000,200_000,32,4), (30_000,20_000,500_000,32,2)]
+_logs = [(500,300,40_000,1,1), (6000,3000,40_000,1,1), (2000,500,150_000,1,1), (5000,1000,400_000,1,1),
+         (20_000,2000,1_000_000,1,1), (2000,4000,40_000,1,1)]
+_files = [(500,300,40_000,1,1), (2000,500,150_000,1,1), (20_000,3000,600_000,1,1), (50_000,5000,3_000_000,1,1)]
+
 def measure_constants(
     models=('read','BiasedMF','ImplicitALS'),    # Some of `MODELS`
     size:float=1.,                               # Scales the logs of the runs: larger is slower and surer
 )->dict:                                         # {model: (seconds per term, bytes per term)}
-    "Run each model on five small logs of different shapes, and find what each term of its cost takes here"
-    shapes = [(400,200,20_000,16,8), (3000,300,40_000,32,2), (1000,500,90_000,32,4), (3000,1000,90_000,16,2),
-              (500,500,60_000,48,12)]
+    "Run each model on a few small logs of different shapes, and find what each term of its cost takes here"
     res = {}
     for model in models:
         time_model(model, random_log(50, 50, 500), 16, 1)                    # compile
         rows = []
-        times = size*(3 if model == 'read' else 1)
-        for n_users,n_items,n,k,n_epochs in shapes:
-            df = random_log(int(n_users*times), int(n_items*times**.5), int(n*times))
+        for n_users,n_items,n,k,n_epochs in dict(read=_files, EASE=_logs).get(model, _shapes):
+            df = random_log(int(n_users*size), int(n_items*size**.5), int(n*size))
             rows.append((*time_model(model, df, k, n_epochs), k, n_epochs))
         terms = [_terms(model, *run[2:]) for run in rows]
         fits = [_shares(np.array([t[side] for t in terms], float), [r[side] for r in rows]) for side in (0,1)]
@@ -185,6 +190,7 @@ def measure_constants(
 
 def _shares(A, y):
     "Constants, none below 0, with which the terms A explain y, by relative error"
+    from scipy.optimize import nnls
     y = np.asarray(y, float)
     scale = A.max(0)
     return nnls(A/scale/y[:,None], np.ones(len(y)))[0]/scale
@@ -475,21 +481,28 @@ def _take_first_step():
     nothing.sum().backward()
     torch.optim.Adam([nothing]).step()
 
+def _together(rank, n, place, net, data, loss, settings):
+    "What each process does: meet the others, start from what the first one has, and walk; gives seconds"
+    import datetime
+    limit = datetime.timedelta(seconds=120)
+    torch.distributed.init_process_group('gloo', init_method=place, rank=rank, world_size=n, timeout=limit)
+    try:
+        for o in net.state_dict().values(): torch.distributed.broadcast(o, 0)
+        torch.manual_seed(settings['seed'] + rank)
+        _take_first_step()
+        torch.distributed.barrier()
+        start = time.perf_counter()
+        _walk(net, data, loss, **settings, rank=rank, n=n)
+        return time.perf_counter() - start
+    finally: torch.distributed.destroy_process_group()
+
 def _child(rank, n, folder, net, data, loss, settings):
-    "What each process does: meet the others, walk, and the first one writes what was learned"
-    import copy,datetime
+    "A process that was started here: learns with the others, and the first one writes what was learned"
+    import copy
     net = copy.deepcopy(net)       # what is sent to a process shares its memory with the others
     torch.set_num_threads(1)
-    limit = datetime.timedelta(seconds=120)
-    place = f'file://{folder}/meet'
-    torch.distributed.init_process_group('gloo', init_method=place, rank=rank, world_size=n, timeout=limit)
-    torch.manual_seed(settings['seed'] + rank)
-    _take_first_step()
-    torch.distributed.barrier()
-    start = time.perf_counter()
-    _walk(net, data, loss, **settings, rank=rank, n=n)
-    if rank == 0: torch.save((net.state_dict(), time.perf_counter() - start), f'{folder}/learned')
-    torch.distributed.destroy_process_group()
+    seconds = _together(rank, n, f'file://{folder}/meet', net, data, loss, settings)
+    if rank == 0: torch.save((net.state_dict(), seconds), f'{folder}/learned')
 
 # %% ../nbs/61_scale.ipynb #492f4f0a
 # Training in processes
@@ -497,22 +510,25 @@ def train_in_processes(
     net,                   # Network, changed in place; must be one that another process can be sent
     data,                  # Tensors with a row per example
     loss,                  # Function of (net, batch) that stands in a module: `rating_loss`, `sequence_loss`
-    n_processes:int=2,     # 1: here
+    n_processes:int=2,     # 1: here; under `torchrun`, which started processes itself, they are taken instead
     lr:float=.01,          # Step size of Adam
     n_epochs:int=5,        # Passes
     batch_size:int=1024,   # Rows of a batch, shared by the processes
     seed:int=0,            # For the order; another number of processes sees the same batches
 )->float:                  # Seconds of training, without the start
-    "Train with each batch shared by several processes (gloo); raises RuntimeError if one of them dies"
+    "Train, each batch shared by processes (gloo; fastai's `distrib_ctx` needs GPUs); raises RuntimeError if one dies"
     check_whole(n_processes=n_processes, n_epochs=n_epochs, batch_size=batch_size)
     settings = dict(lr=lr, n_epochs=n_epochs, batch_size=batch_size, seed=seed)
-    if n_processes == 1:
-        _take_first_step()
-        start = time.perf_counter()
-        with torch_threads(1), torch.random.fork_rng():
+    with torch_threads(1), torch.random.fork_rng():
+        if torch.distributed.is_torchelastic_launched():
+            rank,n = (int(os.environ[o]) for o in ('RANK','WORLD_SIZE'))
+            return _together(rank, n, 'env://', net, data, loss, settings)
+        if n_processes == 1:
+            _take_first_step()
             torch.manual_seed(seed)
+            start = time.perf_counter()
             _walk(net, data, loss, **settings)
-        return time.perf_counter() - start
+            return time.perf_counter() - start
     with tempfile.TemporaryDirectory() as folder:
         args = n_processes,folder,net,data,loss,settings
         try: mp.spawn(_child, args, n_processes)

@@ -3,6 +3,7 @@ import json, os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
+from conftest import root
 
 from recsys_course import retrieve
 from recsys_course.check import check_recommender
@@ -230,6 +231,23 @@ def test_a_loaded_index_is_not_built_again(saved, cloud, monkeypatch):
     assert all((a == b).all() for a, b in zip(again.query(cloud[:20], 5), q))
     again.save(saved/'c')
     assert all((a == b).all() for a, b in zip(ANNIndex.load(saved/'c').query(cloud[:20], 5), q))
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='asks /proc for the memory of a process')
+@pytest.mark.parametrize('backend', ['exact', 'faiss'])
+def test_vectors_that_stay_in_their_file(backend, tmp_path):
+    "Loaded with mapped=True, an index answers as before, and needs less memory by what its vectors take"
+    rng = np.random.default_rng(0)
+    ANNIndex(rng.normal(size=(100_000, 64)), 'dot', backend, effort=16, n_links=4, build_effort=8).save(tmp_path)
+    code = """import sys
+from recsys_course.retrieve import ANNIndex
+def used(): return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('RssAnon'))
+import faiss
+before = used()
+index = ANNIndex.load(sys.argv[1], mapped=sys.argv[2] == 'mapped')
+print(used() - before, index.query([[1.]*64], 5)[0].tolist())"""
+    said = [subprocess.run([sys.executable, '-c', code, str(tmp_path), how], env={**os.environ, 'PYTHONPATH': str(root)}, check=True, capture_output=True, text=True, timeout=300).stdout.split(maxsplit=1) for how in ('whole', 'mapped')]
+    assert said[0][1] == said[1][1]
+    assert int(said[0][0]) - int(said[1][0]) > .8*100_000*64*4/1024
 
 def test_load_in_a_fresh_process(saved, cloud):
     code = f"import numpy as np; from recsys_course.retrieve import ANNIndex; print(ANNIndex.load({str(saved/'a')!r}).query(np.load({str(saved/'q.npy')!r}), 5)[0].tolist())"

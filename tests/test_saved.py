@@ -133,6 +133,19 @@ def test_what_was_saved_comes_back(shelf):
         if name != 'Pipeline': assert {k: v for k, v in a.items() if k not in ('check', 'arrays')} == {k: v for k, v in b.items() if k not in ('check', 'arrays')}
         shutil.rmtree(root/f'{name} again')
 
+def test_what_stays_in_its_file_answers_the_same(shelf):
+    "Arrays that are mapped instead of read, of every class; a changed file is found out as well"
+    root, want = shelf
+    for name in want:
+        back = Saveable.load(root/name, mapped=True)
+        assert type(back).__name__ == name and answers(back) == want[name]
+    folder = root/'ANNIndex'
+    whole = arrays_of(folder).read_bytes()
+    try:
+        arrays_of(folder).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(Damaged, match='not the file that was written'): Saveable.load(folder, mapped=True)
+    finally: arrays_of(folder).write_bytes(whole)
+
 def harmed(data, rng):
     "Bytes with a bit flipped, an end cut off, a stretch of zeros, two stretches swapped, or more at the end"
     how, a = rng.choice(['flip', 'flip', 'cut', 'zeros', 'swap', 'more']), rng.randrange(len(data))
