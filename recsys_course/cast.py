@@ -256,8 +256,8 @@ def somebody(
     return (gap.sum()/(gap.size() + 5)**.5).idxmax()[0]
 
 # %% ../nbs/96_cast.ipynb #3794c176
-_card_css = ('width:110px;min-height:150px;padding:10px 8px;border-radius:8px;color:#222;display:flex;'
-             'flex-direction:column;justify-content:space-between;font-size:13px;line-height:1.25')
+_card_css = ('box-sizing:content-box;width:110px;min-height:150px;padding:10px 8px;border-radius:8px;color:#222;'
+             'display:flex;flex-direction:column;justify-content:space-between;font-size:13px;line-height:1.25')
 _papers = '#f6d7c3 #d9e6f2 #dcecd6 #ece0f0 #f7ecc6 #d5ebe8 #f3d9e2 #e4e0d5 #dde0ee'.split()
 
 class Cards:
