@@ -1,11 +1,14 @@
 "A course on recommender systems whose lessons are the library"
-from importlib.metadata import PackageNotFoundError, version as _version
 from importlib.machinery import PathFinder as _PathFinder, SourceFileLoader as _SourceFileLoader
 from pathlib import Path as _Path
 import os as _os, sys as _sys, tempfile as _tempfile, warnings as _warnings
 
-try: __version__ = _version('recsys_course')
-except PackageNotFoundError: __version__ = '0+unknown'  # run from a folder that was never installed
+def __getattr__(name):
+    "The version, looked up where it is asked for: that takes longer than all else here"
+    if name != '__version__': raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib.metadata import PackageNotFoundError, version
+    try: return version('recsys_course')
+    except PackageNotFoundError: return '0+unknown'        # run from a folder that was never installed
 
 # ---- Numba keeps compiled code in a folder; where it finds none that it can write, importing it would fail
 

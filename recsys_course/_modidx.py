@@ -724,6 +724,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'recsys_course.core._tidy': ('core.html#_tidy', 'recsys_course/core.py'),
                                     'recsys_course.core._top_by_heap': ('core.html#_top_by_heap', 'recsys_course/core.py'),
                                     'recsys_course.core._top_by_walk': ('core.html#_top_by_walk', 'recsys_course/core.py'),
+                                    'recsys_course.core._top_of_one': ('core.html#_top_of_one', 'recsys_course/core.py'),
                                     'recsys_course.core._unpack': ('core.html#_unpack', 'recsys_course/core.py'),
                                     'recsys_course.core._unpack_array': ('core.html#_unpack_array', 'recsys_course/core.py'),
                                     'recsys_course.core._unpack_dict': ('core.html#_unpack_dict', 'recsys_course/core.py'),

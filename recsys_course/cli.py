@@ -1221,7 +1221,8 @@ def warning_notes():  # For `warnings.showwarning`
     said = set()
     def _say(message, category, filename, lineno, file=None, line=None):
         text = in_options(one_line(message))
-        if issubclass(category, UserWarning) and text not in said: note(f'warning: {text}')
+        for_users = issubclass(category, UserWarning) and not issubclass(category, DeprecationWarning)
+        if for_users and text not in said: note(f'warning: {text}')
         said.add(text)
     return _say
 

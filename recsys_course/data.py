@@ -10,7 +10,7 @@ __all__ = ['Vocab', 'Interactions']
 from dataclasses import dataclass
 import warnings
 
-import numpy as np, pandas as pd, scipy.sparse as sp
+import numpy as np, pandas as pd
 from fastcore.basics import patch
 
 # %% ../nbs/01_data.ipynb #051e5524
@@ -283,8 +283,9 @@ def titled(self:Interactions,
 def csr(self:Interactions,
     values:str='rating',   # What to put in the cells: 'rating', 'timestamp' (dates as seconds since 1970), or 'ones'
     repeats:str=None,      # Of repeated pairs: 'sum', 'mean' or 'last'; None: 'last' for times, else 'sum'
-)->sp.csr_matrix:          # float32 ('timestamp': float64), shape (n_users, n_items)
+):                         # csr_matrix of scipy, float32 ('timestamp': float64), shape (n_users, n_items)
     "Users x items sparse matrix; repeated pairs add up, as counts do: ask for the 'mean' where the values are opinions"
+    import scipy.sparse as sp    # as long to import as numpy: only where it is needed
     known = ['rating', 'ones', *(['timestamp'] if 'timestamp' in self.df else [])]
     if values not in known: raise ValueError(f'values={values!r}: these interactions have {", ".join(known)}')
     if repeats is None: repeats = 'last' if values == 'timestamp' else 'sum'

@@ -21,6 +21,16 @@ def test_top_rows_against_sorting_tuples(n, m, k, seed):
     s[rng.random(s.shape) < .3] = -np.inf
     want = [[c for _, c in sorted((-x, c) for c, x in enumerate(row) if x > -np.inf)][:k] for row in s.tolist()]
     assert core.top_rows(s, k).tolist() == [o + [-1]*(k - len(o)) for o in want]
+    assert core._top_of_one(s[:1], k).tolist() == [want[0] + [-1]*(k - len(want[0]))]      # for the first list of a process
+
+def test_the_first_list_of_a_process_is_that_of_all_others():
+    "With ties, NaN and both infinities, which the compiled walk and heap meet later"
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        s = rng.choice([0, 1, 1, 2.5, np.nan, np.inf, -np.inf], (1, int(rng.integers(1, 90)))).astype(np.float32)
+        for k in {1, s.shape[1]//2 or 1, s.shape[1]}:
+            want = core._top_of_one(s, k).tolist()
+            assert core._top_by_walk(s, k).tolist() == want and core._top_by_heap(s, k).tolist() == want
 
 @quick
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(1, 15), st.integers(0, 10**6))

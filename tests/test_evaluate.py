@@ -207,7 +207,7 @@ def test_beyond_accuracy():
     assert got.popularity_lift == pytest.approx(shown.mean()/profile.mean() - 1)
 
 
-@pytest.mark.parametrize('dtype', ['object', 'str', 'category'])
+@pytest.mark.parametrize('dtype', ['object', 'string', 'category', *(['str'] if pd.__version__ >= '3' else [])])    # str of pandas 2 makes a genre of None
 def test_items_without_genres_are_like_nothing(dtype):
     info = pd.DataFrame(dict(genres=['Horror|War', '', None, 'War', 'War|Horror', '']), index=range(1, 7), dtype=object).astype(dtype)
     inter = Interactions.from_df(pd.DataFrame(dict(user=list('aab'), item=[1,2,3], rating=[5.,4,3])), item_info=info)
