@@ -46,7 +46,7 @@ SPACES = {ImplicitALS: dict(alpha=(1, 200), reg=(.03, .5)), EASE: dict(reg=(20, 
 def models(kind, n_items):
     "The models to try on stars or clicks"
     if kind == 'stars': return [BiasedMF, ALS]
-    return [ItemKNN, BPR, ImplicitALS, *([EASE] if n_items < 15_000 else [])]
+    return [ItemKNN, BPR, ImplicitALS, *([EASE] if n_items < 10_000 else [])]
 
 def judged(name, log, kind, n_trials):
     "Rows of the table for one data set: each model, by default and tuned, against the simplest rival"

@@ -1,6 +1,6 @@
 """Loops of feedback in simulated worlds: time, what becomes of pages and people, cures, alarms, audits, roll-outs.
 
-    OMP_NUM_THREADS=1 python benchmarks/feedback.py           # bands over ten worlds of 943 people and 1,682 items
+    OMP_NUM_THREADS=1 python benchmarks/feedback.py           # bands over six worlds of 943 people and 1,682 items
     OMP_NUM_THREADS=1 python benchmarks/feedback.py 2         # two worlds of 300 people and 500 items, to try it out
 
 Every page lives in a world of its own, all alike at the start; people respond by true utility and by place."""
@@ -168,7 +168,7 @@ def roll_outs(n):
         rows.append([f'{change:+.2f}', n, f'{100*np.mean(back):.1f}', f'{np.mean([t.met.iloc[-1] for t in runs]):,.0f}', f'{100*np.mean([b and len(t) == 1 for b, t in zip(back, runs)]):.0f}'])
     return rows
 
-def main(n_worlds=10):
+def main(n_worlds=6):
     "Markdown lines"
     size = (943, 1682) if n_worlds > 2 else (300, 500)
     lines = []

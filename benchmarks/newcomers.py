@@ -125,7 +125,7 @@ def mean_gain(rows, times):
 
 def rmse(rows, times): return np.sqrt(times@rows[:, 0]/(times@rows[:, 1]))
 
-def one_set(name, n_seeds=5, minutes=5/3):
+def one_set(name, n_seeds=5, minutes=1):
     "Markdown lines of one data set; fewer seeds where they would take longer than so many minutes"
     title, load, liked = SETS[name]
     inter, found, start = load(Path(os.environ.get('RECSYS_COURSE_DATA', '../shared/data'))), {}, time.time()

@@ -12,7 +12,7 @@ for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(o, '
 import numpy as np
 from matplotlib.figure import Figure
 
-from measure import table
+from measure import interval, table
 
 from recsys_course.datasets import load_movielens
 from recsys_course.evaluate import ranking_metrics
@@ -29,12 +29,6 @@ def per_user(model, test, users=None):
     "nDCG at 10 of each user; every row of test counts"
     if users is not None: test = test.take(test.df.user.isin(users).to_numpy())
     return ranking_metrics(model, test, k=10, metrics='ndcg', relevant=0, per_user=True)['ndcg@10']
-
-def interval(diff, seed=0):
-    "Mean of differences on the same users with its 95 % interval"
-    d = np.asarray(diff)
-    draws = d[np.random.default_rng(seed).integers(len(d), size=(1000, len(d)))].mean(1)
-    return '{:+.4f} ({:+.4f} to {:+.4f})'.format(d.mean(), *np.quantile(draws, [.025, .975]))
 
 def without_scorer(pipe):
     "The same candidates in the order of retrieval"

@@ -1,11 +1,12 @@
-"Rating prediction: this library and its peers on the same splits. `run.py` calls `movielens` and `world`"
-import gc, json, statistics, subprocess, sys
+"Rating prediction: this library and its peers on the same splits. `run.py` calls `movielens`, `others` and `world`"
+import gc, json, statistics, subprocess, sys, warnings
+from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from measure import clocked, peak_growth
+from measure import clocked, drawn, peak_growth, table
 
-from recsys_course.datasets import load_movielens
+from recsys_course.datasets import load_file, load_movielens
 from recsys_course.bayes import BayesianMF
 from recsys_course.factorize import ALS, BiasedMF, FullBatchMF
 from recsys_course.recommender import Bias, ItemKNN
@@ -39,7 +40,8 @@ class Blend:
 def surprise(name, **kw):
     def make(train):
         import surprise as s
-        ts = s.Dataset.load_from_df(train.df[['user', 'item', 'rating']], s.Reader(rating_scale=(1, 5))).build_full_trainset()
+        scale = float(train.df.rating.min()), float(train.df.rating.max())
+        ts = s.Dataset.load_from_df(train.df[['user', 'item', 'rating']], s.Reader(rating_scale=scale)).build_full_trainset()
         algo = getattr(s, name)(**kw)
         raw = lambda v, c: v.decode(c).tolist()
         def predict(u, i): return np.array([algo.predict(a, b).est for a, b in zip(raw(train.users, u), raw(train.items, i))])
@@ -62,48 +64,72 @@ def cornac(name, **kw):
             def rate(a, b):
                 try: return box['m'].rate(maps[0].get(a, -1), maps[1].get(b, -1))
                 except Exception: return r.mean()
-            return np.clip([rate(a, b) for a, b in zip(u.tolist(), i.tolist())], 1, 5)
+            return np.clip([rate(a, b) for a, b in zip(u.tolist(), i.tolist())], r.min(), r.max())
         return fit, predict
     return make
 
-MODELS = {   # name: (library, adapter, fits on each split; 0: one fit, on the first split only)
-    'BiasedMF': ('recsys_course', ours(BiasedMF), 5),
-    'BiasedMF, 2 threads': ('recsys_course', ours(lambda: BiasedMF(n_threads=2)), 5),
-    'BayesianMF': ('recsys_course', ours(BayesianMF), 5),
-    'BiasedMF + ItemKNN, blended': ('recsys_course', ours(Blend), 5),
-    'ALS': ('recsys_course', ours(ALS), 5),
-    'FullBatchMF': ('recsys_course', ours(FullBatchMF), 5),
-    'Bias': ('recsys_course', ours(Bias), 5),
-    'ItemKNN': ('recsys_course', ours(ItemKNN), 5),
-    'Cornac MF (k=50, 25 epochs, 2 threads)': ('cornac', cornac('MF', k=50, max_iter=25, use_bias=True, num_threads=2, seed=1, verbose=False), 5),
-    'Cornac MF (k=50, 25 epochs, 1 thread)': ('cornac', cornac('MF', k=50, max_iter=25, use_bias=True, num_threads=1, seed=1, verbose=False), 5),
+MODELS = {   # name: (library, adapter, fits on each split; 0: the first split only)
+    'BiasedMF': ('recsys_course', ours(BiasedMF), 1),
+    'BayesianMF': ('recsys_course', ours(BayesianMF), 1),
+    'BiasedMF + ItemKNN, blended': ('recsys_course', ours(Blend), 1),
+    'ALS': ('recsys_course', ours(ALS), 1),
+    'FullBatchMF': ('recsys_course', ours(FullBatchMF), 1),
+    'Bias': ('recsys_course', ours(Bias), 1),
+    'ItemKNN': ('recsys_course', ours(ItemKNN), 1),
+    'Cornac MF (k=50, 25 epochs, 1 thread)': ('cornac', cornac('MF', k=50, max_iter=25, use_bias=True, num_threads=1, seed=1, verbose=False), 1),
     'Cornac PMF': ('cornac', cornac('PMF', seed=1, verbose=False), 1),
     'Surprise SVD': ('surprise', surprise('SVD', random_state=1), 1),
     'Surprise KNNBaseline': ('surprise', surprise('KNNBaseline', verbose=False), 1),
-    'Surprise BaselineOnly': ('surprise', surprise('BaselineOnly', verbose=False), 5),
+    'Surprise BaselineOnly': ('surprise', surprise('BaselineOnly', verbose=False), 1),
     'Surprise SVD++ (u1 only)': ('surprise', surprise('SVDpp', random_state=1), 0),
 }
 
-def measure(name, path, fold):
-    "Figures of one model on one published split, to be called in a process of its own"
-    _, make, n = MODELS[name]
-    train, test = load_movielens('100k', path=path, fold=fold)
-    first = clocked(make(train.split('random', test=.99)[0])[0])[0]      # a hundredth of train: all that takes time is loading
-    (fit, predict), whole = make(train), []
-    memory = peak_growth(lambda: whole.append(clocked(fit)))[1]/1e6
-    times = [clocked(fit) for _ in range(n)] or whole
+SPACES = {   # name: (library, adapter, what a search draws from); the first trial is that of the adapter without settings, as above
+    'BiasedMF': ('recsys_course', lambda **kw: ours(lambda: BiasedMF(**kw)), dict(n_factors=(16, 200), n_epochs=(8, 40), lr=(.02, .12), reg=(.02, .2))),
+    'Cornac MF': ('cornac', lambda **kw: cornac('MF', **(dict(k=50, max_iter=25, use_bias=True, num_threads=1, seed=1, verbose=False) | kw)), dict(k=(10, 200), max_iter=(10, 80), learning_rate=(.003, .03), lambda_reg=(.005, .2))),
+    'Cornac PMF': ('cornac', lambda **kw: cornac('PMF', seed=1, verbose=False, **kw), dict(k=(5, 100), max_iter=(30, 200), learning_rate=(.0005, .01), lambda_reg=(.0005, .1))),
+    'Surprise SVD': ('surprise', lambda **kw: surprise('SVD', random_state=1, **kw), dict(n_factors=(10, 200), n_epochs=(10, 80), lr_all=(.002, .02), reg_all=(.01, .2))),
+    'Surprise KNNBaseline': ('surprise', lambda k=40, **kw: surprise('KNNBaseline', verbose=False, k=k, sim_options=kw), dict(k=(10, 200), shrinkage=(10, 200), user_based=[True, False], name=['pearson_baseline', 'msd'])),
+}
+
+def rmse(predict, test):
     u, i, r = test.codes()
-    e = predict(u, i).astype(float) - r
-    return dict(rmse=np.sqrt((e**2).mean()), mae=np.abs(e).mean(), times=times, first=first, memory=memory)
+    return float(np.sqrt(((predict(u, i).astype(float) - r)**2).mean()))
 
-def _join(parts):
-    "Mean errors, all times, and the median of the rest, over splits"
-    res = {k: float(f([p[k] for p in parts])) for k, f in dict(rmse=np.mean, mae=np.mean, first=np.median, memory=np.median).items()}
-    return res | dict(times=sum((p['times'] for p in parts), []))
+def search(name, train, n_trials=10):
+    "The settings with the least RMSE on a random fifth of `train`, or what to install"
+    _, adapt, space = SPACES[name]
+    inner, held = train.split('random', seed=0)
+    found = []
+    for settings in drawn(space, n_trials):
+        try: fit, predict = adapt(**settings)(inner)
+        except ModuleNotFoundError as e: return f'not installed: {HOW[e.name]}'
+        try: fit()
+        except FloatingPointError: continue
+        if np.isfinite(error := rmse(predict, held)): found.append((error, settings))
+    best = min(found, key=lambda o: o[0])[1]
+    print(f'  {name}: {words(best)}', flush=True)
+    return best
 
-def _alone(name, path, fold):
+def words(settings): return ', '.join(f'{k} {v:.2g}' if isinstance(v, float) else f'{k} {v}' for k, v in settings.items()) or 'the defaults'
+
+def measure(name, path, folds, settings=None):
+    "Figures of one model on published splits, to be called in a process of its own; with `settings` the model of `SPACES` has them"
+    make, n = MODELS[name][1:] if settings is None else (SPACES[name][1](**settings), 1)
+    errors, times, memory = [], [], None
+    for fold in folds if n else folds[:1]:
+        train, test = load_movielens('100k', path=path, fold=fold)
+        if memory is None: first = clocked(make(train.split('random', test=.99)[0])[0])[0]      # a hundredth of train: all that takes time is loading
+        (fit, predict), whole = make(train), []
+        if memory is None: memory = peak_growth(lambda: whole.append(clocked(fit)))[1]/1e6
+        times += [clocked(fit) for _ in range(n)] or whole
+        u, i, r = test.codes()
+        errors.append(predict(u, i).astype(float) - r)
+    return dict(rmse=np.mean([np.sqrt((e**2).mean()) for e in errors]), mae=np.mean([np.abs(e).mean() for e in errors]), times=times, first=first, memory=memory)
+
+def _alone(*args):
     "`measure` in a fresh process, or what to install"
-    out = subprocess.run([sys.executable, __file__, json.dumps([name, path, fold])], capture_output=True, text=True)
+    out = subprocess.run([sys.executable, __file__, json.dumps(args)], capture_output=True, text=True)
     if not out.returncode: return json.loads(out.stdout.splitlines()[-1])
     missing = [how for module, how in HOW.items() if f"No module named '{module}" in out.stderr]
     if not missing: raise RuntimeError(out.stderr)
@@ -112,32 +138,67 @@ def _alone(name, path, fold):
 def median(times, k=0): return statistics.median(t[k] for t in times)
 def spread(times): return f'{median(times):.3f} ({min(times)[0]:.3f} to {max(times)[0]:.3f})'
 
-def movielens(path=None, folds=(1, 2, 3, 4, 5), names=None):
-    "Markdown table of RMSE, MAE, seconds and memory, mean of the splits"
-    parts, got = {}, {}
-    for fold in folds:                                   # models take turns, so that other work on the machine falls on all of them
-        for name in names or MODELS:
-            if MODELS[name][2] or fold == folds[0]: parts.setdefault(name, []).append(_alone(name, path, fold))
-        print(f'  u{fold} done', flush=True)
-    for name, p in parts.items(): got[name] = p[0] if isinstance(p[0], str) else _join(p)
-    peers = {k: v for k, v in got.items() if MODELS[k][0] != 'recsys_course' and MODELS[k][2] and not isinstance(v, str)}
-    best = min(peers.values(), key=lambda v: (round(v['rmse'], 3), median(v['times'])), default=None)
-    lines = ['| model | RMSE | MAE | fit, seconds: median (least to most) | CPU seconds | time relative to the best peer | first fit, seconds | peak memory of the fit, MB |', '|---|---|---|---|---|---|---|---|']
+def movielens(path=None, folds=(1, 2, 3, 4, 5)):
+    "Markdown: RMSE, MAE, seconds and memory, mean of the splits, of each model and of those of `SPACES` after a search inside the first training part"
+    train = load_movielens('100k', path=path, fold=folds[0])[0]
+    chosen = {name: search(name, train) for name in SPACES}
+    runs = {name: (name, None, lib, n) for name, (lib, _, n) in MODELS.items()} | {f'{name}, searched': (name, s, SPACES[name][0], 1) for name, s in chosen.items() if s and not isinstance(s, str)}
+    got = {}
+    for label, (name, settings, _, _) in runs.items():
+        got[label] = _alone(name, path, folds, settings)
+        print(f'  {label} done', flush=True)
+    peers = {k: v for k, v in got.items() if runs[k][2] != 'recsys_course' and runs[k][3] and not isinstance(v, str)}
+    best = min(peers.values(), key=lambda v: (round(v['rmse'], 3), median(v['times'], 1)), default=None)
+    lines = ['| model | RMSE | MAE | fit, seconds: median (least to most) | CPU seconds | CPU seconds relative to the best peer | first fit, seconds | peak memory of the fit, MB |', '|---|---|---|---|---|---|---|---|']
     for name, v in got.items():
         if isinstance(v, str): lines.append(f'| {name} | {v} | | | | | | |'); continue
-        ratio = f"{median(v['times'])/median(best['times']):.2f}" if best else ''
+        ratio = f"{median(v['times'], 1)/median(best['times'], 1):.2f}" if best else ''
         lines.append(f"| {name} | {v['rmse']:.4f} | {v['mae']:.4f} | {spread(v['times'])} | {median(v['times'], 1):.3f} | {ratio} | {v['first']:.2f} | {v['memory']:.0f} |")
-    return lines + _findings(got, best)
+    return lines + ['', 'Chosen: ' + '; '.join(f'{k}: {s if isinstance(s, str) else words(s)}' for k, s in chosen.items()) + '.'] + _findings(got, best)
 
 def _findings(got, best):
     "Sentences that compare, computed from the table"
-    ok, med = {k: v for k, v in got.items() if not isinstance(v, str)}, lambda k: median(got[k]['times'])
+    ok, med = {k: v for k, v in got.items() if not isinstance(v, str)}, lambda k: median(got[k]['times'], 1)
     if best is None or 'BiasedMF' not in ok: return []
     name = next(k for k, v in ok.items() if v is best)
     res = ['', f"The best peer is {name}. `BiasedMF` has RMSE {ok['BiasedMF']['rmse']:.4f} against {best['rmse']:.4f} and takes {med('BiasedMF')/med(name):.2f} times as long."]
     if 'Surprise SVD' in ok: res.append(f"It is {med('Surprise SVD')/med('BiasedMF'):.0f} times as fast as Surprise's SVD ({ok['Surprise SVD']['rmse']:.4f}).")
+    peer = min((k for k in ok if k.startswith(('Cornac', 'Surprise')) and 'SVD++' not in k), key=lambda k: ok[k]['rmse'])
+    res.append(f"The peer with the lowest error is {peer}: {ok[peer]['rmse']:.4f}.")
     lowest = min(ok, key=lambda k: ok[k]['rmse'])
     return res + [f"The lowest error is that of {lowest}: {ok[lowest]['rmse']:.4f} in {med(lowest):.2f} s."]
+
+OTHERS = {'latest-small': lambda path: load_movielens('latest-small', path=path), 'FilmTrust': lambda path: load_file(Path(path or '../shared/data')/'filmtrust/ratings.txt', columns='user,item,rating', duplicates='mean')}
+
+def fifths(log, n_splits=5):
+    "{model: (RMSE of each split, seconds of work of each fit)} on random fifths, and what the search inside the first training part chose"
+    splits = [log.split('random', seed=s) for s in range(n_splits)]
+    chosen = {name: search(name, splits[0][0]) for name in SPACES}
+    models = {k: make for k, (_, make, n) in MODELS.items() if n and k not in ('FullBatchMF', 'BiasedMF + ItemKNN, blended')}
+    models |= {f'{k}, searched': SPACES[k][1](**s) for k, s in chosen.items() if s and not isinstance(s, str)}
+    found = {}
+    for name, make in models.items():
+        try:
+            with warnings.catch_warnings(action='ignore'): make(splits[0][0].split('random', test=.99)[0])[0]()                     # compile
+            for train, test in splits:
+                fit, predict = make(train)
+                took = clocked(fit)[1]
+                found.setdefault(name, []).append((rmse(predict, test), took))
+        except ModuleNotFoundError: continue
+        print(f'  {name}: {np.mean(found[name], axis=0).round(4)}', flush=True)
+    return found, chosen
+
+def others(path=None):
+    "Markdown: the same models on further sets"
+    got = {name: fifths(load(path)) for name, load in OTHERS.items()}
+    cells = lambda parts: [f'{np.mean([p[0] for p in parts]):.4f}', f'{np.median([p[1] for p in parts]):.2f}'] if parts else ['', '']
+    names = dict.fromkeys(k for found, _ in got.values() for k in found)
+    lines = ['### Other sets: mean RMSE of five random fifths, and median seconds of work of a fit', '', *table(['model', *(h for name in got for h in (name, 's'))], [[k, *(c for found, _ in got.values() for c in cells(found.get(k)))] for k in names])]
+    for name, (found, chosen) in got.items():
+        mean = {k: np.mean([p[0] for p in v]) for k, v in found.items()}
+        mine, peer = (min((k for k in mean if k.startswith(('Cornac', 'Surprise')) == o), key=mean.get) for o in (False, True))
+        lines += [f'{name}: the lowest error of ours is that of {mine}, {mean[mine]:.4f}; of the peers that of {peer}, {mean[peer]:.4f}. Chosen: ' + '; '.join(f'{k}: {s if isinstance(s, str) else words(s)}' for k, s in chosen.items()) + '.', '']
+    return lines
 
 FAST = {     # name: (library, number of ratings at most, adapter, epochs)
     'Bias': ('recsys_course', 10**7, ours(Bias), 10),
@@ -148,7 +209,7 @@ FAST = {     # name: (library, number of ratings at most, adapter, epochs)
     'Surprise SVD (100 factors)': ('surprise', 10**6, surprise('SVD', random_state=1), 20),
 }
 
-def world(sizes=(10**6, 10**7), users=70_000, items=10_000, repeats=5):
+def world(sizes=(10**6, 10**7), users=70_000, items=10_000, repeats=3):
     "Markdown table of the cost of an epoch as the data grow"
     lines = ['| ratings | model | seconds an epoch: median (least to most) | CPU seconds | CPU microseconds a rating | RMSE | memory of the fit, MB | whole process, MB |', '|---|---|---|---|---|---|---|---|']
     per = {}

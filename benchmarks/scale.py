@@ -140,7 +140,8 @@ def processes(n, folder):
 
 def spark(n, folder):
     "ALS: ours, implicit's, Spark's on one and two threads; the start of Java apart"
-    find_java()
+    try: find_java()
+    except RuntimeError as e: return say(str(e), '')
     log = Interactions.from_df(random_log(n//100, 3000, n))
     ones, rows = log.df.assign(rating=1), []
     for name, f in {'ALS, 1 thread': lambda: ALS(16, 10, reg=.1, reg_bias=1e9, damping=0).fit(log), 'ImplicitALS, 2 threads': lambda: ImplicitALS(16, 10, n_threads=2).fit(Interactions.from_df(ones))}.items():

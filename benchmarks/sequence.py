@@ -73,7 +73,7 @@ def counts(names=tuple(FILES)):
         rows += [row(data, 'NextItem(hops=0)', 'with refit', lambda: NextItem(hops=0.), long, seqs)]
     return ['### What comes next: counting', '', *table(HEAD, rows)]
 
-def networks(minutes=10.):
+def networks(minutes=5.):
     "SASRec on Toys for so many minutes"
     seqs = sequences('Toys')
     long = log_of(seqs, 1)
