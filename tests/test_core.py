@@ -630,7 +630,8 @@ def test_old_rubbish_goes_and_new_stays(tmp_path):
         (tmp_path/name).write_text('x')
         os.utime(tmp_path/name, (__import__('time').time() - age,)*2)
     Box(2).save(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir())[0] == 'model-0123456789abcdee.safetensors' and len(list(tmp_path.iterdir())) == 3
+    left = {p.name for p in tmp_path.iterdir()}                  # the name of what is saved is drawn, and may sort before the others
+    assert left > {'model-0123456789abcdee.safetensors', 'model.json'} and len(left) == 3
 
 @pytest.mark.skipif(os.name == 'nt', reason='symbolic links')
 def test_planted_links_are_never_followed_for_writing(tmp_path):
