@@ -208,9 +208,6 @@ def not_in_the_library():
     return not re.search(r'SlopeOne|CoClustering|\bNMF\b|cuda\.jit|torchvision|kubernetes', code)
 
 @fact
-def recbole_unmeasured(): return 'recbole' not in ' '.join(p.read_text(encoding='utf-8') for p in (root/'benchmarks').glob('*.*')).lower()
-
-@fact
 def losses_are_told():
     "Rows of the results in which this library comes second"
     return sum(l.startswith('| Lost: ') for l in results.table(root/'benchmarks/README.md').splitlines()) > 2

@@ -4,6 +4,7 @@
     python benchmarks/run.py movielens    # one section; the others stay as they are
 
 All take about 85 minutes on two cores with nothing else to do. Sections that state no seconds of the clock run two at a time.
+Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is.
 """
 import os, platform, re, resource, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +20,16 @@ import ratings
 
 HERE = Path(__file__).resolve().parent
 
-def script(name):
+def script(name, *args):
     "Lines of what another script prints, run by itself with one thread for linear algebra; its headings become sub-headings"
     (HERE/'figures').mkdir(exist_ok=True)
-    res = subprocess.run([sys.executable, HERE/f'{name}.py'], env={**os.environ, 'OMP_NUM_THREADS': '1', 'CURVES': str(HERE/'figures')}, stdout=subprocess.PIPE, text=True, check=True)
+    res = subprocess.run([sys.executable, HERE/f'{name}.py', *args], env={**os.environ, 'OMP_NUM_THREADS': '1', 'CURVES': str(HERE/'figures')}, stdout=subprocess.PIPE, text=True, check=True)
     return re.sub(r'^#+ ', '### ', res.stdout.strip(), flags=re.M).split('\n')
+
+def environments():
+    "Options that give `elsewhere.py` the Pythons in the folder BENCH_ENVS; none without it"
+    folder = os.environ.get('BENCH_ENVS')
+    return [f'--{o}={p}' for o in ('lenskit', 'rectools', 'recbole') if folder and (p := Path(folder).resolve()/o/'bin/python').exists()]
 
 SECTIONS = {
     'movielens': ('(a) Ratings of MovieLens 100K, mean of the published splits u1 to u5', lambda: [*ratings.movielens(os.environ.get('RECSYS_COURSE_DATA')), '', *ratings.others(os.environ.get('RECSYS_COURSE_DATA'))], """
@@ -59,6 +65,7 @@ its first trials on priors and the number of factors also printed the errors on 
     'explore': ('(q) Exploring', lambda: script('explore'), ''),
     'scale': ('(r) Growth, and other engines', lambda: script('scale'), ''),
     'serve': ('(s) Serving', lambda: script('serve'), ''),
+    'elsewhere': ('(t) Libraries in environments of their own', lambda: script('elsewhere', *environments()), ''),
 }
 
 def cpu():
@@ -111,7 +118,7 @@ def put(name, lines):
 
 def main(names):
     if unknown := [o for o in names if o not in SECTIONS]: sys.exit(f"no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    failed, names, writing = [], list(names or SECTIONS), Lock()
+    failed, names, writing = [], [o for o in names or SECTIONS if o != 'elsewhere' or environments()], Lock()
     def do(name, alone=True):                     # each is written when it is done, and one that fails leaves what stood there
         try: lines = section(name, alone)
         except subprocess.CalledProcessError: return failed.append(name)
