@@ -113,7 +113,7 @@ def _terms(model, n_users, n_items, n_rows, k, n_epochs):
     far = n*n/(n + 1e7)                    # visits of rows that no cache holds: few of a small log, all of a large one
     missed = walks*ids/(ids + 2e5)         # the same of factors
     table = [n, ids*k, ids + 1e4]
-    if model == 'read': return [n, far, 1],[n, ids, 1]
+    if model == 'read': return [n, far, 1],[n, 1]
     if model == 'BiasedMF': return [walks*k, missed, n, ids*k + 1e4],table
     if model == 'ALS': return [walks*k*k, ids*n_epochs*k**3, ids*n_epochs*k, walks, missed],table
     if model == 'ImplicitALS': return [walks*k, walks, missed, ids*n_epochs*k*k, ids*n_epochs, n],table
@@ -132,7 +132,8 @@ def random_log(
     rng = np.random.default_rng(seed)
     u,i = ((n*rng.random(n_rows)**2).astype(int) for n in (n_users, n_items))
     first = np.unique(u*n_items + i, return_index=True)[1]
-    return pd.DataFrame(dict(user=u, item=i, rating=rng.integers(1, 6, n_rows)))[['user','item','rating']].iloc[first]
+    df = pd.DataFrame(dict(user=u, item=i, rating=rng.integers(1, 6, n_rows).astype(np.float32)))
+    return df.iloc[first].reset_index(drop=True)
 
 # %% ../nbs/61_scale.ipynb #39c226b1
 # One run, timed; its memory measured in another run, which is slower
