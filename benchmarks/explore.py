@@ -5,7 +5,7 @@
     OMP_NUM_THREADS=1 python benchmarks/explore.py 3            # to try it out
 
 Bandits: ten films, chances of a click from Beta(1, 4), 2,000 visits, learning after each. Context: `World` with 20 films taken out of
-its log and 10 known ones, days of 100 visits, learning at night; both sides see the same tastes of people, and regret is true regret."""
+its log and 10 known ones, days of 100 visits, learning at night; both sides see the same tastes of people, and regret is true regret. MABWiser's alpha of .03 was chosen on two of these worlds."""
 import os, sys, time
 
 for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(o, '1')     # before NumPy is loaded

@@ -209,30 +209,32 @@ FAST = {     # name: (library, number of ratings at most, adapter, epochs)
     'Surprise SVD (100 factors)': ('surprise', 10**6, surprise('SVD', random_state=1), 20),
 }
 
-def world(sizes=(10**6, 10**7), users=70_000, items=10_000, repeats=3):
-    "Markdown table of the cost of an epoch as the data grow"
+def world(path=None, sizes=(10**6, 10**7), users=70_000, items=10_000, repeats=3):
+    "Markdown table of the cost of an epoch as the data grow: a made world of two sizes, and the data at hand, whose shapes differ"
     lines = ['| ratings | model | seconds an epoch: median (least to most) | CPU seconds | CPU microseconds a rating | RMSE | memory of the fit, MB | whole process, MB |', '|---|---|---|---|---|---|---|---|']
+    logs = {f'{n:,}': lambda n=n: World(n_users=users, n_items=items).sample(n) for n in sizes} | {'MovieLens 100K': lambda: load_movielens('100k', path=path)} | {k: lambda load=load: load(path) for k, load in OTHERS.items()}
     per = {}
-    for n in sizes:
-        train, test = World(n_users=users, n_items=items).sample(n).split('random', test=.02)
+    for label, make_log in logs.items():
+        train, test = make_log().split('random', test=.02)
         train.codes()
         for name, (_, most, make, epochs) in FAST.items():
-            if n > most: continue
+            if len(train) > most: continue
             try: fit, predict = make(train)
-            except ModuleNotFoundError as e: lines.append(f'| {n:,} | {name} | not installed: {HOW[e.name]} | | | | | |'); continue
+            except ModuleNotFoundError as e: lines.append(f'| {label} | {name} | not installed: {HOW[e.name]} | | | | | |'); continue
             took = []
             memory, top = (b/1e6 for b in peak_growth(lambda: took.append(clocked(fit)))[1:])
             times = [tuple(o/epochs for o in clocked(fit)) for _ in range(repeats if took[0][0] < 20 else 1)]
             u, i, r = (o[:20_000] for o in test.codes())
             e = predict(u, i) - r
-            per.setdefault(name, []).append(median(times, 1)/len(train))
-            lines.append(f'| {n:,} | {name}, {epochs} epochs | {spread(times)} | {median(times, 1):.3f} | {1e6*per[name][-1]:.3f} | {np.sqrt((e**2).mean()):.4f} | {memory:.0f} | {top:.0f} |')
+            per.setdefault(name, {})[label] = median(times, 1)/len(train)
+            lines.append(f'| {label} | {name}, {epochs} epochs | {spread(times)} | {median(times, 1):.3f} | {1e6*per[name][label]:.3f} | {np.sqrt((e**2).mean()):.4f} | {memory:.0f} | {top:.0f} |')
             print('  ' + lines[-1], flush=True)
             fit = predict = None
             gc.collect()
         del train, test
         gc.collect()
-    growth = [f'{k} {v[-1]/v[0]:.2f}' for k, v in per.items() if len(v) == len(sizes)]
-    return lines + ['', f'CPU time a rating at {sizes[-1]:,} over that at {sizes[0]:,} (1 is linear): ' + '; '.join(growth) + '.']
+    small, large = (f'{n:,}' for n in (sizes[0], sizes[-1]))
+    growth = [f'{k} {v[large]/v[small]:.2f}' for k, v in per.items() if large in v]
+    return lines + ['', f'CPU time a rating at {large} over that at {small} (1 is linear): ' + '; '.join(growth) + '.']
 
 if __name__ == '__main__': print(json.dumps({k: v if isinstance(v, list) else float(v) for k, v in measure(*json.loads(sys.argv[1])).items()}))

@@ -6,6 +6,7 @@
 `run.py` may call `main`. Peers that are not installed are left out. With `CURVES=folder` the trade-off is also drawn to folder/NAME.png."""
 import os, statistics, sys, tempfile, time
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,11 @@ for o in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'): os.environ.setdefault(o, '
 import numpy as np, scipy.sparse as sp
 
 from measure import peak_growth, seconds, table
+from recsys_course.datasets import load_movielens, load_sequences
+from recsys_course.implicit import ImplicitALS, to_implicit
 from recsys_course.retrieve import ANNIndex, top_k
+
+HERE = Path(os.environ.get('RECSYS_COURSE_DATA', '../shared/data'))
 
 BACKENDS = [b for b in ('faiss', 'hnswlib', 'usearch', 'annoy') if find_spec(b)]
 
@@ -37,13 +42,22 @@ DATA = {'clusters': ('1,000 clusters, spread 0.5', 'cosine', clusters), 'lengths
         'spectrum': ('one cloud with a falling spectrum, no clusters', 'cosine', factors), 'noise': ('independent normal numbers', 'cosine', lambda n, seed: clusters(n, seed, 1e3)),
         'albums': ('factors of `ImplicitALS` for the items of Amazon CDs', 'dot', None)}
 
-def albums(n_queries, d=64):
+LOGS = {'MovieLens 100K': lambda: to_implicit(load_movielens('100k', path=HERE)), 'Amazon Toys': lambda: load_sequences(HERE/'s3rec/Toys_and_Games.txt'), 'Amazon CDs': lambda: load_sequences(HERE/'amazon-cds/train.txt')}
+
+@cache
+def learned(name, d=64):
+    "Factors of the people and of the items of a log, and what each has seen"
+    log = LOGS[name]()
+    m = ImplicitALS(d, n_threads=2)
+    m.check_lists = False
+    m.fit(log)
+    return m.user_factors[1:].copy(), m.item_factors[1:].copy(), log.csr('ones')[1:, 1:].tocsr()
+
+def albums(n_queries):
     "Item factors of Amazon CDs, factors of some of its people, and of others to choose effort by"
-    from graph import amazon_cds
-    from recsys_course.implicit import ImplicitALS
-    m = ImplicitALS(d, n_threads=2).fit(amazon_cds()[0])
-    who = np.random.default_rng(1).permutation(np.arange(1, len(m.users)))
-    return m.item_factors[1:].copy(), *(m.user_factors[o] for o in (who[:n_queries], who[n_queries:2*n_queries]))
+    users, items, _ = learned('Amazon CDs')
+    who = np.random.default_rng(1).permutation(len(users))
+    return items, *(users[o] for o in (who[:n_queries], who[n_queries:2*n_queries]))
 
 def alone(x, metric):
     "Exact search for one query in NumPy: a product and a partition"
@@ -105,15 +119,19 @@ def curves(names=tuple(DATA)):
 
 def sizes(ns=(1682, 5000, 10_000, 20_000, 50_000, 200_000)):
     "From how many items on is the index quicker?"
-    rows = []
-    for n in ns:
-        x, q = clusters(n, 0), clusters(1000, 1)
-        index, best, first = ANNIndex(x, n_threads=2).build(), alone(x, 'cosine'), q[:100]
+    rows, each = [], {f'{n:,} in clusters': lambda n=n: (clusters(n, 0), clusters(1000, 1), None, 'cosine') for n in ns}
+    def of_log(name):
+        users, items, _ = learned(name)
+        who = np.random.default_rng(1).permutation(len(users))
+        return items, users[who[:1000]], users[who[1000:]] if len(who) > 2000 else None, 'dot'
+    for name, make in (each | {name: lambda name=name: of_log(name) for name in LOGS}).items():
+        x, q, like, metric = make()
+        index, best, first, n = ANNIndex(x, metric, n_threads=2).build(like), alone(x, metric), q[:100], len(q)
         index.n_threads = 1
-        e, a, e1, a1 = seconds(lambda: top_k(q, x, 10, 'cosine', n_threads=1), lambda: index.query(q), lambda: [best(o) for o in first], lambda: [index.query(o) for o in first])
-        rows.append([f'{n:,}', f'{index.recall(q):.3f}', f'{1000/a:,.0f}', f'{1000/e:,.0f}', f'{e/a:.2f}', f'{100/a1:,.0f}', f'{100/e1:,.0f}', f'{e1/a1:.2f}'])
+        e, a, e1, a1 = seconds(lambda: top_k(q, x, 10, metric, n_threads=1), lambda: index.query(q), lambda: [best(o) for o in first], lambda: [index.query(o) for o in first])
+        rows.append([name if ' in ' in name else f'{len(x):,} of {name}', f'{index.recall(q):.3f}', f'{n/a:,.0f}', f'{n/e:,.0f}', f'{e/a:.2f}', f'{100/a1:,.0f}', f'{100/e1:,.0f}', f'{e1/a1:.2f}'])
     head = ['items', 'recall@10', 'index, batch', 'exact, batch', 'ratio', 'index, alone', 'exact, alone', 'ratio']
-    return ['### When an index is worth it: clusters of 64 numbers, cosine, faiss at its defaults, one thread', '', *table(head, rows)]
+    return ['### When an index is worth it: clusters of 64 numbers, cosine, and factors of `ImplicitALS`, dot; faiss at its defaults, one thread', '', *table(head, rows)]
 
 def write_million(folder):
     "Build and save a million vectors; seconds and peak bytes"
@@ -163,34 +181,44 @@ def rivals(users, items, seen):
         res['torch.topk, whole matrix'] = whole
     return res
 
-def one_rival(name, n_users, n_items, d):
+def one_rival(name, source):
     "Peak growth of one of them"
-    f = rivals(*everybodys(n_users, n_items, d))[name]
-    small = rivals(*everybodys(300, 500, d))[name]
+    f = rivals(*everybodys(source))[name]
+    small = rivals(*everybodys((300, 500)))[name]
     small()                                                           # compile, import
     return peak_growth(f)[1]
 
-def everybodys(n_users, n_items, d, n_seen=100):
-    "Random factors, and what each user has seen"
-    rng = np.random.default_rng(0)
+def everybodys(source, d=64, n_seen=100):
+    "Factors and what each user has seen: random ones of (users, items), or those of a file"
+    if isinstance(source, str):
+        with np.load(source) as o: return o['users'], o['items'], sp.csr_matrix((np.ones(len(o['indices']), np.float32), o['indices'], o['indptr']), shape=(len(o['users']), len(o['items'])))
+    (n_users, n_items), rng = source, np.random.default_rng(0)
     seen = sp.csr_matrix((np.ones(n_users*n_seen, np.float32), rng.integers(0, n_items, n_users*n_seen).astype(np.int32), np.arange(0, n_users*n_seen+1, n_seen, dtype=np.int32)), shape=(n_users, n_items))
     seen.sum_duplicates()
     return *(rng.normal(size=(n, d)).astype(np.float32) for n in (n_users, n_items)), seen
 
-def race(n_users, n_items, d, n=5):
+def race(source, n=5):
     "Seconds of each, in turns, and whether their lists agree with ours"
-    fs = rivals(*everybodys(n_users, n_items, d))
+    fs = rivals(*everybodys(source))
     lists = {k: f() for k, f in fs.items()}
     same = {k: float((l == lists['top_k']).mean()) for k, l in lists.items()}
     return dict(zip(fs, seconds(*fs.values(), n=n))), same
 
-def everybody(n_users=30_000, n_items=40_000, d=64):
+def everybody(made=(30_000, 40_000)):
     "Exact top-10 for all users, seen items left out, two threads"
-    took, same = apart(race, n_users, n_items, d)
-    grew = {k: apart(one_rival, k, n_users, n_items, d) for k in took}
-    rows = [[k, f'{t:.2f}', f"{t/took['top_k']:.2f}", f'{grew[k]/1e6:,.0f}', f'{same[k]:.4%}'] for k, t in took.items()]
-    return [f'### Exact top-10 for {n_users:,} users x {n_items:,} items x {d}, 100 seen items each, two threads', '', 'Median of 5, in turns. Growth of the process at its highest, each in a process of its own.', '',
-            *table(['', 'seconds', 'ratio', 'growth, MB', 'places equal to ours'], rows)]
+    rows = []
+    with tempfile.TemporaryDirectory() as d:
+        sources = {f'random: {made[0]:,} users x {made[1]:,} items, 100 seen each': made}
+        for name in ('Amazon CDs', 'Amazon Toys'):
+            users, items, seen = learned(name)
+            np.savez(path := f'{d}/{name}.npz', users=users, items=items, indices=seen.indices, indptr=seen.indptr)
+            sources[f'{name}: {len(users):,} x {len(items):,}, {seen.nnz/len(users):.0f} seen'] = path
+        for label, source in sources.items():
+            took, same = apart(race, source)
+            grew = {k: apart(one_rival, k, source) for k in took}
+            rows += [[label, k, f'{t:.2f}', f"{t/took['top_k']:.2f}", f'{grew[k]/1e6:,.0f}', f'{same[k]:.4%}'] for k, t in took.items()]
+    return ['### Exact top-10 for everybody, 64 numbers each, seen items left out, two threads', '', 'Median of 5, in turns. Growth of the process at its highest, each in a process of its own. Factors: random, and those of `ImplicitALS`.', '',
+            *table(['factors', '', 'seconds', 'ratio', 'growth, MB', 'places equal to ours'], rows)]
 
 PARTS = dict(curves=curves, sizes=sizes, million=million, everybody=everybody)
 

@@ -6,7 +6,7 @@
 All take about 85 minutes on two cores with nothing else to do. Sections that state no seconds of the clock run two at a time.
 Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is.
 """
-import os, platform, re, resource, subprocess, sys, time
+import ast, os, platform, re, resource, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +26,10 @@ def script(name, *args):
     res = subprocess.run([sys.executable, HERE/f'{name}.py', *args], env={**os.environ, 'OMP_NUM_THREADS': '1', 'CURVES': str(HERE/'figures')}, stdout=subprocess.PIPE, text=True, check=True)
     return re.sub(r'^#+ ', '### ', res.stdout.strip(), flags=re.M).split('\n')
 
+def about(name):
+    "What the head of another script says of itself"
+    return '\n' + ast.get_docstring(ast.parse((HERE/f'{name}.py').read_text(encoding='utf-8')))
+
 def environments():
     "Options that give `elsewhere.py` the Pythons in the folder BENCH_ENVS; none without it"
     folder = os.environ.get('BENCH_ENVS')
@@ -40,32 +44,32 @@ The best peer is the one with the lowest RMSE to three digits, the faster one of
 "Searched": the best of the row above it and of ten settings, drawn once and judged by RMSE on a random fifth held out of the training part of u1 (of the first split of the other sets), then used on all five splits. Other models of this
 library run at their defaults, which were chosen inside the training parts (a random fifth of each held out). `ItemKNN`'s form, cosine of what `Bias` leaves over, was first compared on the test parts of u1 and u3; fifths held out of all five training parts choose the same (0.909 to 0.918, Pearson 0.922 to 0.931, raw ratings 0.992 to 1.011).
 Other peers run at theirs, with what the table states. Forty draws instead of ten lower the error on that fifth by .0008 for Cornac MF and by .0003 for `BiasedMF`. SVD++ takes too long for a search."""),
-    'world': ('(b) How cost grows: the simulated world', ratings.world, """
+    'world': ('(b) How cost grows: the simulated world, and the data at hand', lambda: ratings.world(os.environ.get('RECSYS_COURSE_DATA')), """
 `World(n_users=70_000, n_items=10_000).sample(n)`, of which a random 2 % are the test. An epoch is the time of a whole fit, set-up included, divided by its epochs (rounds for ALS and Bias).
 Three fits each, one where a fit takes over 20 seconds; an earlier fit, which also compiles, is left out of the times and gives the memory.
-The whole process holds the data as well. Growth needs one source at two sizes, so the data are made; what errors are worth is in (a), (i) and (n)."""),
-    'learner': ("(c) fastai's collaborative filtering and ours", lambda: script('learner'), ''),
-    'implicit': ('(d) Implicit feedback', lambda: script('implicit_feedback'), ''),
-    'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), ''),
-    'hashing': ('(f) Hashing', lambda: script('hashing'), ''),
-    'pipeline': ('(g) The whole funnel', lambda: script('pipeline'), ''),
+The whole process holds the data as well. Growth needs one source at two sizes, so the first two are made; the real ones show what the shape of a table does to the cost of a rating. A random 2 % is a small test: what errors are worth is in (a), (i) and (n)."""),
+    'learner': ("(c) fastai's collaborative filtering and ours", lambda: script('learner'), about('learner')),
+    'implicit': ('(d) Implicit feedback', lambda: script('implicit_feedback'), about('implicit_feedback')),
+    'retrieve': ('(e) Nearest neighbours and exact lists', lambda: script('retrieve'), about('retrieve')),
+    'hashing': ('(f) Hashing', lambda: script('hashing'), about('hashing')),
+    'pipeline': ('(g) The whole funnel', lambda: script('pipeline'), about('pipeline')),
     'defaults': ('(h) Defaults against a search', lambda: script('defaults'), """
 Each model as it comes, and with the best of six settings that `tune` drew and judged inside train; both are then fitted on all of train and judged once on test, with an interval over users.
 Of a log with more than 8,000 users a random 8,000 are taken. Ratio: default divided by tuned (for an error, below 1 is better). Warned: did `fit` say that the lists lose to `Popular`?"""),
     'bayes': ('(i) Factors drawn instead of chosen', lambda: script('bayes'), """
 RMSE of predictions clipped to the scale, one thread; seconds: the median fit. `BayesianMF` runs at its defaults, whose final choice was made on fifths held out of train;
 its first trials on priors and the number of factors also printed the errors on u1 to u5."""),
-    'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), ''),
-    'sequence': ('(k) What comes next', lambda: script('sequence'), ''),
-    'features': ('(l) Items that nobody has met', lambda: script('features'), ''),
-    'newcomers': ('(m) People of whom little is known', lambda: script('newcomers'), ''),
-    'context': ('(n) Columns beside the ids', lambda: script('context'), ''),
-    'offpolicy': ('(o) Judging a page from a log, and tests on people', lambda: script('offpolicy'), ''),
-    'feedback': ('(p) Pages that make their own data', lambda: script('feedback'), ''),
-    'explore': ('(q) Exploring', lambda: script('explore'), ''),
-    'scale': ('(r) Growth, and other engines', lambda: script('scale'), ''),
-    'serve': ('(s) Serving', lambda: script('serve'), ''),
-    'elsewhere': ('(t) Libraries in environments of their own', lambda: script('elsewhere', *environments()), ''),
+    'graph': ('(j) Lists on a large and sparse catalogue', lambda: script('graph'), about('graph')),
+    'sequence': ('(k) What comes next', lambda: script('sequence'), about('sequence')),
+    'features': ('(l) Items that nobody has met', lambda: script('features'), about('features')),
+    'newcomers': ('(m) People of whom little is known', lambda: script('newcomers'), about('newcomers')),
+    'context': ('(n) Columns beside the ids', lambda: script('context'), about('context')),
+    'offpolicy': ('(o) Judging a page from a log, and tests on people', lambda: script('offpolicy'), about('offpolicy')),
+    'feedback': ('(p) Pages that make their own data', lambda: script('feedback'), about('feedback')),
+    'explore': ('(q) Exploring', lambda: script('explore'), about('explore')),
+    'scale': ('(r) Growth, and other engines', lambda: script('scale'), about('scale')),
+    'serve': ('(s) Serving', lambda: script('serve'), about('serve')),
+    'elsewhere': ('(t) Libraries in environments of their own', lambda: script('elsewhere', *environments()), about('elsewhere')),
 }
 
 def cpu():

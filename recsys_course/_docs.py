@@ -240,6 +240,8 @@ DOCS = {
         'check_given': 'Returns: Settings by name',
         'check_choice': 'choices: What may be chosen\nReturns: Settings by name',
         'check_k': 'k: Length of a list\nReturns: The same as an int',
+        'Kernel': "py_func: Plain Python\noptions: What numba's `njit` is told",
+        'njit': "py_func = None: Plain Python; None: give a decorator\nReturns: Of numba's `njit`",
         'blocks': 'n: Number of rows\nsize: Rows in a block, at most\nReturns: Slices that cover 0 to n-1 in order; one empty slice if there are no rows',
         'block_rows': 'n_columns: Numbers in a row\nmemory = 2 ** 26: Bytes for one block\nitemsize = 4: Bytes of a number\nReturns: At least 1',
         'count_threads': 'n_threads = None: Wanted; None: one for each core that this process may use\nReturns: At least 1',

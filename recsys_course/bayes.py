@@ -13,12 +13,11 @@ import warnings
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.special import ndtri
 
-from .core import (check_given, check_k, check_not_negative, check_number, check_whole, cosine_of_rows,
-                                count_threads, csr_ones, leave_out, list_frame, progress, run_threads,
-                                squared_lengths, top_rows)
+from .core import (check_given, check_k, check_not_negative, check_number, check_whole,
+                                cosine_of_rows, count_threads, csr_ones, leave_out, list_frame, njit, progress,
+                                run_threads, squared_lengths, top_rows)
 from .data import Interactions
 from .factorize import group_ratings, is_flat, mean_of_repeats, unit_of
 from .recommender import Linear, PoorModelWarning, Query, Recommender, User

@@ -14,13 +14,11 @@ from dataclasses import replace
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.special import log_ndtr,ndtr,ndtri
 
 from .bayes import ALIKE,DrawnFactors,check_table,draw_normal,draw_precisions,draw_prior
-from .core import (FeatureEncoder, blocks, by_code, check_choice, check_given,
-                                check_not_negative, check_positive, check_whole,
-                                count_threads, progress, run_threads, words_of)
+from .core import (FeatureEncoder, blocks, by_code, check_choice, check_given, check_not_negative,
+                                check_positive, check_whole, count_threads, njit, progress, run_threads, words_of)
 from .data import Interactions, Vocab
 from .factorize import is_flat, unit_of
 from .recommender import PoorModelWarning, Query, Recommender, User

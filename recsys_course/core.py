@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['log', 'TABLE_ROWS', 'LOG', 'check_number', 'check_whole', 'check_positive', 'check_not_negative', 'check_given',
-           'check_choice', 'check_k', 'blocks', 'block_rows', 'count_threads', 'run_threads', 'openmp_threads',
-           'progress', 'widget_box', 'top_rows', 'best_first', 'first_found', 'leave_out', 'csr_ones', 'in_sorted',
-           'in_rows', 'dense_product', 'squared_lengths', 'unit_rows', 'cosine_of_rows', 'ridge', 'dot',
+           'check_choice', 'check_k', 'Kernel', 'njit', 'blocks', 'block_rows', 'count_threads', 'run_threads',
+           'openmp_threads', 'progress', 'widget_box', 'top_rows', 'best_first', 'first_found', 'leave_out', 'csr_ones',
+           'in_sorted', 'in_rows', 'dense_product', 'squared_lengths', 'unit_rows', 'cosine_of_rows', 'ridge', 'dot',
            'solve_cholesky', 'list_frame', 'add_titles', 'whole_file', 'csv_rows', 'parquet_rows', 'find_class',
            'Saveable', 'settings_text', 'rebuild', 'model_json', 'Damaged', 'fold_text', 'words_of', 'split_words',
            'is_numeric', 'as_numbers', 'FeatureEncoder', 'by_code']
@@ -16,15 +16,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial,update_wrapper
 from importlib import import_module
 from numbers import Real
 from pathlib import Path
+from threading import RLock
 from urllib.parse import quote
 import hashlib,inspect,json,logging,math,os,re,secrets,sys,time,unicodedata
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from threadpoolctl import ThreadpoolController
 from safetensors.numpy import load as arrays_of_bytes, save as bytes_of_arrays
 from tqdm.auto import tqdm
@@ -94,6 +95,44 @@ def check_k(
     whole = isinstance(k, Real) and not isinstance(k, bool) and k >= 1 and not k % 1
     if not whole: raise ValueError(f'k={k!r}: ask for at least one item')
     return int(k)
+
+# %% ../nbs/90_core.ipynb #46b36d9b
+_making = RLock()
+
+class Kernel:
+    "A function that numba compiles at its first call"
+    def __init__(self,
+        py_func,    # Plain Python
+        options,    # What numba's `njit` is told
+    ):
+        update_wrapper(self, py_func)
+        self.py_func,self._options,self._made = py_func,options,None
+
+    def make(self):   # What numba's `njit` makes of it
+        "Load numba, and put its dispatchers in the place of all kernels that the function's module knows"
+        with _making:
+            if self._made is None:
+                from numba import njit
+                self._made,names = njit(**self._options)(self.py_func),self.py_func.__globals__
+                for name,o in list(names.items()):
+                    if isinstance(o, Kernel): names[name] = o.make()
+        return self._made
+
+    @property
+    def signatures(self):   # Types that it is compiled for
+        "What numba has compiled so far"
+        return [] if self._made is None else self._made.signatures
+    def __call__(self, *args): return self.make()(*args)
+    def __getattr__(self, name):
+        if name.startswith('__'): raise AttributeError(name)
+        return getattr(self.make(), name)
+
+def njit(
+    py_func=None,   # Plain Python; None: give a decorator
+    **options,      # Of numba's `njit`
+)->Kernel:
+    "numba's `njit`, loaded and applied at the first call"
+    return partial(njit, **options) if py_func is None else Kernel(py_func, options)
 
 # %% ../nbs/90_core.ipynb #4f65d9c4
 def blocks(

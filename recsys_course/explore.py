@@ -11,11 +11,10 @@ __all__ = ['means', 'optimistic', 'lot_or_mean', 'ucb1', 'beta_draws', 'play', '
 # What the code of the library imports
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.special import rel_entr
 
-from .core import (LOG, FeatureEncoder, block_rows, blocks, by_code, check_choice, check_k,
-                                check_not_negative, check_whole, cosine_of_rows, csr_ones, leave_out, ridge,
+from .core import (FeatureEncoder, LOG, block_rows, blocks, by_code, check_choice, check_k,
+                                check_not_negative, check_whole, cosine_of_rows, csr_ones, leave_out, njit, ridge,
                                 settings_text, top_rows)
 from .data import Interactions
 from .features import fresh,truncated_svd

@@ -15,10 +15,9 @@ import math,warnings
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 
 from .core import (check_given, check_k, check_not_negative, check_number, check_positive,
-                                check_whole, cosine_of_rows, count_threads, csr_ones, progress, run_threads,
+                                check_whole, cosine_of_rows, count_threads, csr_ones, njit, progress, run_threads,
                                 solve_cholesky)
 from .data import Interactions
 from .recommender import Linear, PoorModelWarning, Query, Recommender, User

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.special import expit,ndtri,stdtr,stdtrit
 
-from .core import (block_rows,blocks,check_choice,check_k,check_not_negative,check_positive,check_whole,
-                                csr_ones,leave_out,top_rows)
+from .core import (block_rows, blocks, check_choice, check_k, check_not_negative, check_positive,
+                                check_whole, csr_ones, leave_out, njit, top_rows)
 from .data import Interactions
 from .evaluate import coverage,gini,ranking_metrics
 from .recommender import Query,gain_at

@@ -13,13 +13,11 @@ from itertools import combinations
 
 import numpy as np, scipy.sparse as sp, torch
 from fastcore.basics import patch
-from numba import njit
 from sklearn.utils.extmath import randomized_svd
 from torch import nn
 
 from .core import (check_choice, check_given, check_not_negative, check_number, check_positive,
-                                check_whole, count_threads, csr_ones, leave_out, run_threads,
-                                top_rows)
+                                check_whole, count_threads, csr_ones, leave_out, njit, run_threads, top_rows)
 from .data import Interactions
 from .implicit import FactorModel, ItemWeights, usual_events, weigh_history, weight_matrix
 from .models import torch_threads, train_network

@@ -13,10 +13,9 @@ import math, os
 
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from numba import njit
 from torch import nn
 
-from .core import check_choice, count_threads, run_threads
+from .core import check_choice, count_threads, njit, run_threads
 from .models import Network, check_range, in_range
 
 # %% ../nbs/60_hashing.ipynb #1cc97404

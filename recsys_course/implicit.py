@@ -15,11 +15,10 @@ from threading import Barrier
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.linalg import lapack
 
-from .core import (block_rows, blocks, check_choice, check_not_negative, check_positive,
-                                check_whole, cosine_of_rows, count_threads, csr_ones, dense_product, dot, in_sorted,
+from .core import (block_rows, blocks, check_choice, check_not_negative, check_positive, check_whole,
+                                cosine_of_rows, count_threads, csr_ones, dense_product, dot, in_sorted, njit,
                                 progress, run_threads, settings_text, solve_cholesky)
 from .data import Interactions
 from .recommender import Linear, PoorModelWarning, Recommender, User, item_neighbours

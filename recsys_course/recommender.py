@@ -15,12 +15,10 @@ from dataclasses import dataclass,replace
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
-from scipy.special import expit,logit
 
-from .core import (Saveable, add_titles, block_rows, blocks, check_choice, check_k, check_not_negative,
-                                check_whole, csr_ones, first_found, leave_out, list_frame, run_threads, settings_text,
-                                top_rows)
+from .core import (Saveable, add_titles, block_rows, blocks, check_choice, check_k,
+                                check_not_negative, check_whole, csr_ones, first_found, leave_out, list_frame,
+                                njit, run_threads, settings_text, top_rows)
 from .data import Interactions
 
 # %% ../nbs/03_recommender.ipynb #5341e1ab
@@ -204,12 +202,14 @@ class SigmoidLink(Saveable):
         x:np.ndarray,    # Any numbers
     )->np.ndarray:       # Between the limits; -inf stays -inf
         "Squash into the limits"
+        from scipy.special import expit
         return np.where(np.isneginf(x), x, self.low + (self.high - self.low)*expit(x))
 
     def inverse(self,
         y:np.ndarray,    # Numbers between the limits
     )->np.ndarray:
         "What was squashed into y"
+        from scipy.special import logit
         return logit((y - self.low)/(self.high - self.low))
 
 Linear = namedtuple('Linear', 'rows base link')

@@ -14,11 +14,10 @@ __all__ = ['mmr_rows', 'Filter', 'FittedFilter', 'allowed_by', 'ItemFilter', 'Le
 from dataclasses import dataclass
 
 import numpy as np, pandas as pd, scipy.sparse as sp
-from numba import njit
 
 from .candidates import arrival_times, check_counts
-from .core import (Saveable, as_numbers, block_rows, blocks, by_code, check_given, check_k, check_number,
-                                check_positive, csr_ones, in_rows, unit_rows, words_of)
+from .core import (Saveable, as_numbers, block_rows, blocks, by_code, check_given, check_k,
+                                check_number, check_positive, csr_ones, in_rows, njit, unit_rows, words_of)
 from .data import Interactions
 from .recommender import Query
 

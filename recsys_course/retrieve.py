@@ -21,15 +21,12 @@ from weakref import ref
 
 import numpy as np, pandas as pd, scipy.sparse as sp
 from fastcore.basics import patch
-from numba import njit
 from scipy.spatial.distance import cdist
 from threadpoolctl import threadpool_limits
 
 from .core import (Damaged, Saveable, best_first, block_rows, blocks, check_choice, check_k,
-                                check_positive,
-                                check_whole,
-                                count_threads, first_found, in_rows, openmp_threads, run_threads, squared_lengths,
-                                top_rows, unit_rows)
+                                check_positive, check_whole, count_threads, first_found, in_rows, njit,
+                                openmp_threads, run_threads, squared_lengths, top_rows, unit_rows)
 from .data import Interactions, Vocab
 from .recommender import Recommender
 

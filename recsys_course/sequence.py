@@ -12,12 +12,11 @@ __all__ = ['NextItem', 'CausalAttention', 'Block', 'causal_mask', 'SequenceNet',
 import numpy as np, pandas as pd, scipy.sparse as sp, torch
 import torch.nn.functional as nnf
 from fastcore.basics import patch
-from numba import njit
 from scipy.linalg import LinAlgError,cho_factor,cho_solve
 from torch import nn
 
 from .core import (blocks, check_choice, check_given, check_not_negative, check_positive, check_whole,
-                                count_threads)
+                                count_threads, njit)
 from .data import Interactions
 from .implicit import FactorModel, ItemWeights
 from .models import Network, torch_threads, train_network

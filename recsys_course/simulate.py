@@ -9,7 +9,6 @@ __all__ = ['World']
 # What the module needs from elsewhere
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from scipy.special import ndtr
 
 from .data import Interactions, Vocab
 
@@ -222,6 +221,7 @@ def utility(self:World,
     items,          # Raw item ids: a scalar or an array, of a shape that broadcasts with `users`
 )->np.ndarray:      # Stars between 1 and 5, float64, the broadcast shape
     "Mean of all the ratings these users could give these items; raises KeyError that names unknown ids"
+    from scipy.special import ndtr
     liking = self._liking(*self._codes(users, items))
     return 1 + sum(ndtr((liking - cut)/max(self.noise, 1e-9)) for cut in self.cuts)
 
