@@ -82,7 +82,7 @@ def memory(dim=64, bs=8192):
         for name in MAKES:
             with ProcessPoolExecutor(1, get_context('spawn')) as pool: res[name] = pool.submit(measure, name, source, dim, bs).result()
         _, base, times = res['full table and vocabulary']
-        rows += [[label, name, f'{w/1e6:,.0f}', f'{g/1e6:,.0f} ({g/base:.2f})', *(f'{t*1e3:.2f} ({t/b:.2f})' for t, b in zip(ts, times))] for name, (w, g, ts) in res.items()]
+        rows += [[label, name, f'{w/1e6:,.0f}', f'{g/1e6:,.0f} ({g/base:.2f})' if base > 1e8 else 'too small to tell', *(f'{t*1e3:.2f} ({t/b:.2f})' for t, b in zip(ts, times))] for name, (w, g, ts) in res.items()]
     return table([f'users x {dim}', 'ids', 'table, MB', 'process, MB', 'ids to rows, ms', 'lookup, ms', 'training step, ms'], rows)
 
 def main():

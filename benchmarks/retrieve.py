@@ -197,7 +197,7 @@ def everybodys(source, d=64, n_seen=100):
     seen.sum_duplicates()
     return *(rng.normal(size=(n, d)).astype(np.float32) for n in (n_users, n_items)), seen
 
-def race(source, n=5):
+def race(source, n=3):
     "Seconds of each, in turns, and whether their lists agree with ours"
     fs = rivals(*everybodys(source))
     lists = {k: f() for k, f in fs.items()}
@@ -217,7 +217,7 @@ def everybody(made=(30_000, 40_000)):
             took, same = apart(race, source)
             grew = {k: apart(one_rival, k, source) for k in took}
             rows += [[label, k, f'{t:.2f}', f"{t/took['top_k']:.2f}", f'{grew[k]/1e6:,.0f}', f'{same[k]:.4%}'] for k, t in took.items()]
-    return ['### Exact top-10 for everybody, 64 numbers each, seen items left out, two threads', '', 'Median of 5, in turns. Growth of the process at its highest, each in a process of its own. Factors: random, and those of `ImplicitALS`.', '',
+    return ['### Exact top-10 for everybody, 64 numbers each, seen items left out, two threads', '', 'Median of 3, in turns. Growth of the process at its highest, each in a process of its own. Factors: random, and those of `ImplicitALS`.', '',
             *table(['factors', '', 'seconds', 'ratio', 'growth, MB', 'places equal to ours'], rows)]
 
 PARTS = dict(curves=curves, sizes=sizes, million=million, everybody=everybody)
