@@ -567,7 +567,7 @@ def batches_by_length(
 ):
     "Batches in random order, of pieces of like length, without columns that are all empty"
     order = torch.randperm(len(P))
-    lengths = (P > 0).sum(1)
+    lengths = (P > 0).sum(1).cpu()                       # the order is drawn there, wherever P is
     groups = [g[lengths[g].argsort(stable=True)] for g in order.split(50*size)]
     rows = [b for g in groups for b in g.split(size)]
     for k in torch.randperm(len(rows)).tolist():

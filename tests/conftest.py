@@ -19,6 +19,8 @@ def pytest_collection_modifyitems(config, items):
     config.hook.pytest_deselected(items=[i for i in items if 'movielens' not in i.fixturenames])
     items[:] = [i for i in items if 'movielens' in i.fixturenames]
 
+slow = pytest.mark.skipif(not {'CI', 'RECSYS_COURSE_SLOW'} & set(os.environ), reason='takes minutes: set RECSYS_COURSE_SLOW')
+
 @pytest.fixture
 def repo(): return root
 

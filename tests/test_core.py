@@ -2,6 +2,7 @@
 import json, os, re, subprocess, sys, threading
 
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
+from conftest import slow
 from hypothesis import given, settings, strategies as st
 
 from recsys_course import core
@@ -708,7 +709,7 @@ used = [o for o in kernels if o.stats.cache_hits or o.stats.cache_misses]
 print(','.join(sorted({o.py_func.__module__.split('.')[-1] for o in used})), *[o.py_func.__name__ for o in kernels if o.stats.cache_misses])
 '''
 
-@pytest.mark.skipif(not os.environ.get('CI') and not os.environ.get('RECSYS_COURSE_SLOW'), reason='fits every model twice: set RECSYS_COURSE_SLOW')
+@slow
 def test_a_second_process_never_compiles():
     python(compiled, timeout=600)
     used, *anew = python(compiled, timeout=600).split()

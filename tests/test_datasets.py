@@ -17,7 +17,7 @@ def make_zip(content=files, level=None):
     "Bytes of a zip file, of a small release 100K by default"
     f = io.BytesIO()
     with zipfile.ZipFile(f, 'w', zipfile.ZIP_DEFLATED, compresslevel=level) as z:
-        for n, b in content.items(): z.writestr(n, b)
+        for n, b in content.items(): z.writestr(zipfile.ZipInfo(n), b, zipfile.ZIP_DEFLATED, level)         # the same bytes at any time: they name a test
     return f.getvalue()
 
 def write(folder, **changes):

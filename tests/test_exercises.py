@@ -1,12 +1,14 @@
 """Every exercise of every lesson: the solution passes, the blank fails, each foreseen mistake gets its own hint.
 
-Each lesson runs once, in a process of its own: first the learner's copy from top to bottom, then, in the same
+Each lesson runs once more here, which `nbdev-test` has run with its solutions, so these tests are for CI and for
+those who ask. It runs in a process of its own: first the learner's copy from top to bottom, then, in the same
 namespace, the solutions and their checks. Run as a script with a lesson's path, this file does that and prints JSON."""
 import ast,io,json,os,re,subprocess,sys,tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
+from conftest import slow
 from recsys_course import exercise as ex
 from recsys_course.exercise import NotYet,blank,grade,quiz
 
@@ -109,16 +111,19 @@ def examined(done):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@slow
 @each_exercise
 def test_blank_says_not_done_yet(runs, lesson, name):
     assert f'{name}: not done yet' in examined(runs[lesson].result())['printed'].splitlines()
 
+@slow
 @each_exercise
 def test_solution_passes(runs, lesson, name):
     checks = examined(runs[lesson].result())['checks']
     assert name in checks, f'no check cell calls grade({name}, ...)'
     assert re.fullmatch(rf'{name}: correct in \d+ cases?', checks[name]['solution'])
 
+@slow
 @each_exercise
 def test_mistakes_get_their_own_hint(runs, lesson, name):
     found = examined(runs[lesson].result())['checks'][name]['mistakes']

@@ -6,6 +6,7 @@ from fastai.callback.core import Callback
 from fastai.callback.progress import ProgressCallback
 from fastai.collab import CollabDataLoaders
 from fastai.learner import Learner, load_learner
+from fastai.torch_core import default_device
 from fasttransform import ItemTransform
 from torch import nn
 
@@ -21,6 +22,13 @@ def ratings(n_users=40, n_items=30, share=.4, seed=0):
     u, i = np.nonzero(rng.random((n_users, n_items)) < share)
     r = 3 + (-1.)**(u + i) + rng.integers(-1, 2, len(u))*.5
     return pd.DataFrame(dict(user=[f'u{o}' for o in u], item=i + 100, rating=r))
+
+@pytest.fixture(autouse=True)
+def processor():
+    "Figures are compared to the last digit, so they come from the processor, also where there is a GPU"
+    default_device(False)
+    yield
+    default_device(None)
 
 @pytest.fixture
 def inter(): return Interactions.from_df(ratings())

@@ -1,5 +1,5 @@
 "What no lesson can show of retrieve: memory, damaged files, threads, fresh processes, and the backends that are extras"
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np, pandas as pd, pytest, scipy.sparse as sp
@@ -21,8 +21,10 @@ def need(backend):
     if backend in EXTRAS: pytest.importorskip(backend, reason=f'{backend} is an extra: pip install {backend}')
     return backend
 
+def points(): return np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32)
+
 @pytest.fixture
-def cloud(): return np.random.default_rng(0).normal(size=(3000, 12)).astype(np.float32)
+def cloud(): return points()
 
 def brute(q, x, k, metric, hide=None):
     "Independent of the library: double precision in NumPy"
@@ -150,10 +152,17 @@ def test_bad_queries(cloud):
     assert index.query(cloud[0], 10**9)[0].shape == (1, 3000)
     assert len(ANNIndex(cloud[:1]).query(cloud[0])[0]) == 1 and ANNIndex(cloud[:1]).query_items(0).empty
 
+@pytest.fixture(scope='module')
+def kept(tmp_path_factory):
+    folder, cloud = tmp_path_factory.mktemp('kept'), points()
+    ANNIndex(cloud, 'dot').save(folder/'a')
+    ANNIndex(cloud[:, :6], 'dot').save(folder/'b')
+    return folder
+
 @pytest.fixture
-def saved(cloud, tmp_path):
-    ANNIndex(cloud, 'dot').save(tmp_path/'a')
-    ANNIndex(cloud[:, :6], 'dot').save(tmp_path/'b')
+def saved(kept, tmp_path):
+    "Two saved indexes that a test may spoil"
+    for name in 'ab': shutil.copytree(kept/name, tmp_path/name)
     return tmp_path
 
 def arrays_of(folder):

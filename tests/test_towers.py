@@ -34,7 +34,7 @@ columns = dict(nan=[np.nan]*n, none=[None]*n, inf=[np.inf, -np.inf, *[1.]*(n-2)]
 
 @pytest.mark.parametrize('name', columns)
 def test_odd_columns(name):
-    m = TwoTower(4, 1).fit(log_of(item_info=pd.DataFrame({'c': columns[name]}, films)))
+    m = TwoTower(4, 1).fit(log_of(item_info=pd.DataFrame({'c': columns[name]}, films, dtype=object if name == 'big' else None)))
     recs = m.recommend([0, 1], k=33, exclude_seen=False)
     assert len(recs) == 66 and np.isfinite(recs.score).all()
 
