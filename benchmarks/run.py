@@ -4,7 +4,7 @@
     python benchmarks/run.py movielens    # one section; the others stay as they are
 
 All take about 85 minutes on two cores with nothing else to do. Sections that state no seconds of the clock run two at a time.
-Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is.
+Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is, and so does section (u) where there is no GPU.
 """
 import ast, os, platform, re, resource, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +34,11 @@ def environments():
     "Options that give `elsewhere.py` the Pythons in the folder BENCH_ENVS; none without it"
     folder = os.environ.get('BENCH_ENVS')
     return [f'--{o}={p}' for o in ('lenskit', 'rectools', 'recbole') if folder and (p := Path(folder).resolve()/o/'bin/python').exists()]
+
+def has_gpu():
+    "Is there a GPU that PyTorch can use?"
+    import torch
+    return torch.cuda.is_available()
 
 SECTIONS = {
     'movielens': ('(a) Ratings of MovieLens 100K, mean of the published splits u1 to u5', lambda: [*ratings.movielens(os.environ.get('RECSYS_COURSE_DATA')), '', *ratings.others(os.environ.get('RECSYS_COURSE_DATA'))], """
@@ -70,6 +75,7 @@ its first trials on priors and the number of factors also printed the errors on 
     'scale': ('(r) Growth, and other engines', lambda: script('scale'), about('scale')),
     'serve': ('(s) Serving', lambda: script('serve'), about('serve')),
     'elsewhere': ('(t) Libraries in environments of their own', lambda: script('elsewhere', *environments()), about('elsewhere')),
+    'gpu': ('(u) On a GPU', lambda: script('gpu'), about('gpu')),
 }
 
 def cpu():
@@ -122,7 +128,7 @@ def put(name, lines):
 
 def main(names):
     if unknown := [o for o in names if o not in SECTIONS]: sys.exit(f"no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    failed, names, writing = [], [o for o in names or SECTIONS if o != 'elsewhere' or environments()], Lock()
+    failed, names, writing = [], [o for o in names or SECTIONS if (o != 'elsewhere' or environments()) and (o != 'gpu' or has_gpu())], Lock()
     def do(name, alone=True):                     # each is written when it is done, and one that fails leaves what stood there
         try: lines = section(name, alone)
         except subprocess.CalledProcessError: return failed.append(name)

@@ -167,13 +167,13 @@ def _filled_in(data, info):
 def chosen_films(
     data,           # Interactions, or a fitted recommender with titles
 )->dict:            # {raw item id: stars from 1 to 5}
-    "The films that you chose, as far as the data have them; filled in where fewer than two are there"
+    "The films that you chose, as far as the data have them; others join them where fewer than two are there"
     info = item_info(data)
     if info is None or 'title' not in info: raise ValueError('no titles to look for: pass data with item_info')
     kept = _matched(keep_list(), info)
     if len(kept) > 1: return kept
     usual = _matched(_usual, info)
-    return usual if len(usual) > 3 else _filled_in(data, info)
+    return (usual if len(usual) > 3 else _filled_in(data, info)) | kept
 
 def my_films(
     data:Interactions,   # With titles

@@ -111,6 +111,13 @@ def test_cards_show_no_markup_of_the_data():
     strip = cast.cards(pd.DataFrame(dict(item=['x'], title=['A'], genres=[None], score=[1.5])), value='score')
     assert '1.5' in strip._repr_html_() and repr(strip) == 'A'
 
+def test_one_film_is_kept_too_and_others_join_it():
+    usual = cast.my_films(films())
+    cast.keep_films({'wrong trousers': 1}, films())
+    title = films().item_info.title
+    mine = {title[i]: r for i, r in cast.my_films(films()).items()}
+    assert mine['Wrong Trousers, The (1993)'] == 1 and len(mine) >= len(usual) > 1
+
 def test_the_world_has_films_for_everybody():
     inter = World(n_users=80, n_items=60).sample(1500)
     assert len(cast.my_films(inter)) == 5 and set(cast.my_films(inter)) <= set(inter.items.ids)

@@ -32,7 +32,7 @@ def test_trained_on_a_gpu(name, log, tmp_path):
     codes = log.users.encode(who)
     assert np.allclose(back.scores(codes), there.scores(codes), atol=1e-4)
     lists = [set(map(tuple, m.recommend(who, k=20)[['user', 'item']].to_numpy())) for m in (there, here)]
-    assert len(lists[0] & lists[1]) > .4*len(lists[1])        # other draws: not the same lists, far more alike than by lot (a tenth)
+    assert len(lists[0] & lists[1]) > .6*len(lists[1])        # other draws, other lists: two seeds share .83 to .91, two lists by lot a tenth
 
 def test_no_device_means_the_gpu(log):
     m = SASRec(8, 1, 1, n=5, n_epochs=1)
