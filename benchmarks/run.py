@@ -131,7 +131,9 @@ def main(names):
     failed, names, writing = [], [o for o in names or SECTIONS if (o != 'elsewhere' or environments()) and (o != 'gpu' or has_gpu())], Lock()
     def do(name, alone=True):                     # each is written when it is done, and one that fails leaves what stood there
         try: lines = section(name, alone)
-        except subprocess.CalledProcessError: return failed.append(name)
+        except Exception as e:
+            print(f'  {name} failed: {e}', file=sys.stderr, flush=True)
+            return failed.append(name)
         with writing: print('\n'.join(lines), flush=True); put(name, lines)
     pairs = [o for o in names if o in PAIRED] if len(names) > 1 else []
     for name in names:
