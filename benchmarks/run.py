@@ -3,8 +3,8 @@
     python benchmarks/run.py              # all sections; writes benchmarks/README.md
     python benchmarks/run.py movielens    # one section; the others stay as they are
 
-All take about 85 minutes on two cores with nothing else to do. Sections that state no seconds of the clock run two at a time.
-Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is, and so does section (u) where there is no GPU.
+All take an hour and a half on two cores. Sections that state no seconds of the clock run two at a time.
+Section (t) needs environments of other libraries: BENCH_ENVS names the folder that holds them, `lenskit`, `rectools` and `recbole`. Without it that section stays as it is, and so does section (u) where there is no GPU. Section (v), a quarter of an hour by itself, runs only when it is asked for by name.
 """
 import ast, os, platform, re, resource, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
@@ -76,6 +76,7 @@ its first trials on priors and the number of factors also printed the errors on 
     'serve': ('(s) Serving', lambda: script('serve'), about('serve')),
     'elsewhere': ('(t) Libraries in environments of their own', lambda: script('elsewhere', *environments()), about('elsewhere')),
     'gpu': ('(u) On a GPU', lambda: script('gpu'), about('gpu')),
+    'disk': ('(v) Ten and a hundred million rows from disk', lambda: script('scale', 'disk', '10000000') + script('scale', 'disk', '100000000'), ''),
 }
 
 def cpu():
@@ -98,7 +99,7 @@ def work():
     return sum(o.ru_utime + o.ru_stime for o in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 def header():
-    return ['# Benchmarks', '', 'Written by `make bench`, which takes about 85 minutes on two cores with nothing else to do (an estimate from the minutes below and from parts of the sections that state none). Timings are those of one machine on one day; the ratios, measured in the same run, travel better.', '',
+    return ['# Benchmarks', '', 'Written by `make bench`, which takes an hour and a half on two cores (89 minutes in one go, with a little other work beside it). Timings are those of one machine on one day; the ratios, measured in the same run, travel better.', '',
             f'- Machine: {cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total/2**30:.0f} GiB, {platform.system()}, Python {platform.python_version()}',
             f'- Versions: {packages()}', f"- Threads of NumPy's linear algebra: {os.environ['OMP_NUM_THREADS']}"]
 
@@ -128,7 +129,7 @@ def put(name, lines):
 
 def main(names):
     if unknown := [o for o in names if o not in SECTIONS]: sys.exit(f"no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
-    failed, names, writing = [], [o for o in names or SECTIONS if (o != 'elsewhere' or environments()) and (o != 'gpu' or has_gpu())], Lock()
+    failed, names, writing = [], [o for o in names or SECTIONS if (o != 'disk' or o in names) and (o != 'elsewhere' or environments()) and (o != 'gpu' or has_gpu())], Lock()
     def do(name, alone=True):                     # each is written when it is done, and one that fails leaves what stood there
         try: lines = section(name, alone)
         except Exception as e:

@@ -7,6 +7,7 @@ Needs wrk (Debian's package), and for the peers `pip install fastapi implicit`; 
 p95 stays within 25 ms, over 1, 2, 4, 8 and 16 connections, with 2 workers. Our server checks, logs every list with its propensities and waits until the disk has
 it; the peers answer only."""
 import json, os, shutil, signal, socket, subprocess, sys, tempfile, textwrap, time, urllib.request
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def ours(folder, db, at, workers=2):
 def main():
     if shutil.which('wrk') is None: sys.exit('wrk is not installed: apt-get install wrk')
     seconds, rows, place = 3 if SHORT else 5, [], Path(tempfile.mkdtemp())
-    small = to_implicit(load_course_data(), 4)
+    with redirect_stdout(sys.stderr): small = to_implicit(load_course_data(), 4)
     big = large(*((5000, 100_000, 200_000) if SHORT else ()))
     models = {f'ImplicitALS, {small.name}': (ImplicitALS(seed=0).fit(small), small),
               f'Pipeline, {len(big.items.ids):,} items': (Pipeline({'als': ImplicitALS(n_factors=32, n_epochs=3, seed=0), 'popular': Popular()}, scorer=None).fit(big), big)}
@@ -145,7 +146,7 @@ def main():
             server = Running([sys.executable, '-m', 'uvicorn', '--app-dir', str(place), 'peer:app', '--port', str(at := port()), '--workers', '2', '--no-access-log'], MODEL=str(folder)).ready(at, json.dumps(dict(user=int(asked[0]))).encode())
             rows.append([name, peer, *best(server, asked, seconds)])
             server.stop()
-        print(*rows[-3:], sep='\n', flush=True)
+        print(*rows[-3:], sep='\n', file=sys.stderr, flush=True)
     print(*table(['model', 'server', 'requests/s at p95 <= 25 ms', 'connections', 'p50 ms', 'p95 ms', 'p99 ms', 'errors'], rows), sep='\n', flush=True)
     long_run(place, models, 5_000 if SHORT else 50_000)
 
