@@ -38,7 +38,7 @@ export: $(READY)
 	$(BIN)/python .ci/export.py
 
 bench: $(READY)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,ann]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench,ann,spark]'
 	$(BIN)/python benchmarks/run.py
 
 site: $(READY)

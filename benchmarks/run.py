@@ -99,7 +99,7 @@ def work():
     return sum(o.ru_utime + o.ru_stime for o in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 def header():
-    return ['# Benchmarks', '', 'Written by `make bench`, which takes an hour and a half on two cores (89 minutes in one go, with a little other work beside it). Timings are those of one machine on one day; the ratios, measured in the same run, travel better.', '',
+    return ['# Benchmarks', '', 'Written by `make bench`, which takes an hour and a half on two cores. Timings are those of one machine on one day; the ratios, measured in the same run, travel better.', '',
             f'- Machine: {cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total/2**30:.0f} GiB, {platform.system()}, Python {platform.python_version()}',
             f'- Versions: {packages()}', f"- Threads of NumPy's linear algebra: {os.environ['OMP_NUM_THREADS']}"]
 
@@ -121,14 +121,23 @@ def section(name, alone=True):
     print(f'  {name}: {took}', flush=True)
     return [f'## {title}', protocol, f'Load of the machine, other work included: {before} at the start, {load()} at the end ({os.cpu_count()} is all cores busy). The section took {took}.', '', *rows, '']
 
-def put(name, lines):
-    "Write README.md with these lines for a section, the others as they are"
+IN_ONE_GO = '- Sections (a) to (s) in one go: '
+
+def in_one_go(minutes=None):
+    "The line that says how long the last whole run took, or nothing"
+    if minutes: return [f'{IN_ONE_GO}{minutes:.0f} minutes']
+    old = HERE/'README.md'
+    return [o for o in old.read_text(encoding='utf-8').splitlines() if o.startswith(IN_ONE_GO)] if old.exists() else []
+
+def put(name, lines, minutes=None):
+    "Write README.md with these lines for a section, the others as they are; `minutes`: of a whole run that has ended"
     body = [line for o, (title, *_) in SECTIONS.items() for line in (lines if o == name else written(title))]
     took = re.findall(r'The section took ([\d.]+) minutes', text := '\n'.join(body))
-    (HERE/'README.md').write_text('\n'.join([*header(), f'- Minutes of the {len(took)} of {len(SECTIONS)} sections below that say what they took: {sum(map(float, took)):.0f}', '', text]).rstrip() + '\n', encoding='utf-8')
+    (HERE/'README.md').write_text('\n'.join([*header(), *in_one_go(minutes), f'- Minutes of the {len(took)} of {len(SECTIONS)} sections below that say what they took: {sum(map(float, took)):.0f}', '', text]).rstrip() + '\n', encoding='utf-8')
 
 def main(names):
     if unknown := [o for o in names if o not in SECTIONS]: sys.exit(f"no section {', '.join(unknown)}: choose from {', '.join(SECTIONS)}")
+    whole, start = not names, time.monotonic()
     failed, names, writing = [], [o for o in names or SECTIONS if (o != 'disk' or o in names) and (o != 'elsewhere' or environments()) and (o != 'gpu' or has_gpu())], Lock()
     def do(name, alone=True):                     # each is written when it is done, and one that fails leaves what stood there
         try: lines = section(name, alone)
@@ -140,6 +149,7 @@ def main(names):
     for name in names:
         if name not in pairs: do(name)
     with ThreadPoolExecutor(2) as pool: list(pool.map(lambda o: do(o, False), pairs))
+    if whole and not failed: put(None, [], (time.monotonic() - start)/60)
     if failed: sys.exit(f"failed, and left as they were: {', '.join(failed)}")
 
 if __name__ == '__main__': main(sys.argv[1:])

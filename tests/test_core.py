@@ -709,6 +709,27 @@ used = [o for o in kernels if o.stats.cache_hits or o.stats.cache_misses]
 print(','.join(sorted({o.py_func.__module__.split('.')[-1] for o in used})), *[o.py_func.__name__ for o in kernels if o.stats.cache_misses])
 '''
 
+one_list = """
+import sys
+sys.modules['numba'] = None                                  # an import of it would raise
+from recsys_course.recommender import Recommender
+print(len(Recommender.load({folder!r}).recommend(1, k=2)))
+"""
+
+def test_a_list_for_one_person_does_without_numba(tmp_path):
+    ItemKNN().fit(Interactions.from_df(pd.DataFrame(dict(user=[1, 1, 2, 2, 3], item=[1, 2, 2, 3, 4], rating=[5., 4, 3, 2, 1])))).save(tmp_path)
+    assert python(one_list.format(folder=str(tmp_path))) == '2'
+
+def test_kernels_met_by_many_threads_at_once():
+    "All get their answers, and afterwards the module holds compiled functions in the place of its kernels"
+    for _ in range(5):
+        names = dict(njit=core.njit)
+        exec("@njit\ndef half(x): return x/2\n@njit(nogil=True)\ndef quarter(x): return half(half(x))", names)
+        kernels = [names['half'], names['quarter']]
+        assert [type(o) for o in kernels] == [core.Kernel]*2
+        assert core.run_threads(lambda k: kernels[k % 2](8.), [(k,) for k in range(8)], 8) == [4., 2.]*4
+        assert not any(isinstance(names[k], core.Kernel) for k in ('half', 'quarter'))
+
 @slow
 def test_a_second_process_never_compiles():
     python(compiled, timeout=600)
